@@ -1,4 +1,4 @@
-# One image for every process; the command names the verb.
+# One image for every process: the command selects it.
 FROM python:3.12.12-slim-bookworm
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PYTHONPATH=/app \

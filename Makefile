@@ -1,4 +1,4 @@
-# Aliases of ./bigworld for fingers that type make.
+# Aliases of ./bigworld commands.
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all check bench docs format
 

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from indexer.changes import Change
 from indexer.collections.registry import OWNED_TABLES, ROW_TABLES
 from indexer.counting import count_links, count_rows
-from indexer.row_writes import apply_changes
+from indexer.row_writes import remove_records
 from storage.outbox import put_outbox
 from storage.postgres.pool import Conn
 from storage.postgres.transaction import whole_transaction
@@ -28,11 +27,7 @@ _ROW_TABLES: Final = {table.name: table for table in ROW_TABLES}
 
 
 def clear_repo(
-    conn: Conn,
-    interner: Interner,
-    did: str,
-    now: datetime,
-    error: str,
+    conn: Conn, interner: Interner, did: str, now: datetime, error: str
 ) -> int:
     """Remove every row of a repo and queue it for a whole fetch; return the number of
     records. Commits.
@@ -82,14 +77,8 @@ def _remove(
     page: Sequence[tuple[int, int, bytes | None]],
     now: datetime,
 ) -> None:
-    nsids = interner.nsids({collection for collection, _, _ in page})
-    changes = [
-        Change(actor, collection, rkey, nsids[collection], value, None)
-        for collection, rkey, value in page
-        if value is not None
-    ]
     put_outbox(conn, [(actor, collection, rkey) for collection, rkey, _ in page])
-    apply_stats(conn, apply_changes(conn, interner, changes, now))
+    remove_records(conn, interner, actor, page, now)
     conn.execute(
         """
         DELETE FROM record r

@@ -92,7 +92,6 @@ class StatsAudit:
 
     @property
     def ok(self) -> bool:
-        """Return True if every count was right."""
         return not any(self.wrong.values())
 
 
@@ -162,10 +161,7 @@ def audit_repo(conn: Conn, did: str, *, most_records: int | None = None) -> Repo
 
 
 def compare_parts(
-    conn: Conn,
-    did: str,
-    rev: str,
-    listed: Iterable[tuple[bytes, bytes]],
+    conn: Conn, did: str, rev: str, listed: Iterable[tuple[bytes, bytes]]
 ) -> bool | None:
     """Return True if a partial repo holds exactly these (key, CID), sorted and proven.
 

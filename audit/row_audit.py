@@ -51,11 +51,9 @@ class RowAudit:
 
     @property
     def ok(self) -> bool:
-        """Return True if every row matches its record."""
         return not self.wrong.total()
 
     def describe(self) -> str:
-        """Return the result in words."""
         found = ", ".join(f"{name} {n}" for name, n in sorted(self.wrong.items()) if n)
         return f"rows that differ from their records: {found}"
 
@@ -80,11 +78,7 @@ def audit_whole(
 
 
 def audit_rows(
-    conn: Conn,
-    interner: Interner,
-    did: str,
-    *,
-    most_link_bytes: int | None = None,
+    conn: Conn, interner: Interner, did: str, *, most_link_bytes: int | None = None
 ) -> RowAudit:
     """Make the rows of every record of a repo again and compare, in one snapshot.
 
@@ -150,9 +144,7 @@ class _Audit:
             self.wrong[partition] += len(missing) + extra
 
     def _compare_errors(
-        self,
-        expected: set[tuple[int, int]],
-        page: Sequence[tuple[int, int, bytes]],
+        self, expected: set[tuple[int, int]], page: Sequence[tuple[int, int, bytes]]
     ) -> None:
         """Compare which records have errors; their texts may have changed."""
         rows = self._conn.execute(

@@ -7,9 +7,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
-from indexer.changes import Change
 from indexer.collections.registry import OWNED_TABLES
-from indexer.row_writes import apply_changes
+from indexer.row_writes import remove_records
 from protocol.events.sequenced_frames import account_frame, sync_frame, utc_text
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.drops import delete_dropped_of
@@ -21,7 +20,6 @@ from storage.records import event_log
 from storage.records.interning import Interner
 from storage.records.links import delete_links_of
 from storage.records.record_rows import read_page
-from storage.records.stats import apply_stats
 from storage.repos.resync_buffer import clear_commits
 from storage.states import STATUS_ACTIVE, STATUS_DELETED, UPSTREAM_STATUSES
 
@@ -81,11 +79,7 @@ def save_statuses(conn: Conn, statuses: Mapping[int, str]) -> None:
 
 
 def set_takedown(
-    conn: Conn,
-    actor: int,
-    reason: str | None,
-    *,
-    rebroadcast: bool = False,
+    conn: Conn, actor: int, reason: str | None, *, rebroadcast: bool = False
 ) -> None:
     """Hide an account for `reason`, or show it again (None). Commits.
 
@@ -130,12 +124,7 @@ def _frames_of_state(conn: Conn, actor: int) -> list[bytes]:
 
 
 def purge_account(
-    conn: Conn,
-    interner: Interner,
-    actor: int,
-    now: datetime,
-    *,
-    job: int | None = None,
+    conn: Conn, interner: Interner, actor: int, now: datetime, *, job: int | None = None
 ) -> int:
     """Remove every row read from an account's repo; return the number of records.
 
@@ -153,11 +142,7 @@ def purge_account(
 
 @retry_conflicts
 def _purge_page(
-    conn: Conn,
-    interner: Interner,
-    actor: int,
-    now: datetime,
-    job: int | None,
+    conn: Conn, interner: Interner, actor: int, now: datetime, job: int | None
 ) -> tuple[int, bool]:
     with whole_transaction(conn):
         _lock_deleted(conn, actor)
@@ -176,12 +161,7 @@ def remove_page(
     repo's head in the same transaction.
     """
     page, last = read_page(conn, actor, rows=_PURGE_ROWS)
-    nsids = interner.nsids({collection for collection, _, _ in page})
-    changes = [
-        Change(actor, collection, rkey, nsids[collection], value, None)
-        for collection, rkey, value in page
-    ]
-    apply_stats(conn, apply_changes(conn, interner, changes, now))
+    remove_records(conn, interner, actor, page, now)
     if not last:
         return len(page), False
     delete_dropped_of(conn, actor)

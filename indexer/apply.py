@@ -13,10 +13,7 @@ from datetime import datetime
 from indexer.batch import Batch, BatchResult
 from indexer.batch_parts import parts_of
 from indexer.repos.repo_states import RepoState
-from protocol.events.event import (
-    CommitEvent,
-    Event,
-)
+from protocol.events.event import CommitEvent, Event
 from storage.cursors import save_cursors
 from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn

@@ -16,21 +16,11 @@ from indexer.repos.repo_states import RepoState, lock_repos, save_repos
 from indexer.row_writes import apply_changes
 from protocol.errors import InvalidSyntaxError
 from protocol.events.drops import DropReason
-from protocol.events.event import (
-    AccountEvent,
-    CommitEvent,
-    Event,
-    RecordOp,
-    SyncEvent,
-)
+from protocol.events.event import AccountEvent, CommitEvent, Event, RecordOp, SyncEvent
 from protocol.mst import EMPTY_ROOT, build_root
 from protocol.syntax import parse_path
 from storage.collections import FEED_POST
-from storage.drops import (
-    count_drops,
-    delete_dropped_records,
-    put_dropped_records,
-)
+from storage.drops import count_drops, delete_dropped_records, put_dropped_records
 from storage.postgres.pool import Conn
 from storage.records import event_log
 from storage.records.interning import Interner
@@ -145,7 +135,6 @@ class Batch:
         )
 
     def take(self, event: Event) -> None:
-        """Decide on one event."""
         actor = self.actors[event.did]
         if type(event) is CommitEvent:
             self._take_commit(actor, event)

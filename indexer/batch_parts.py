@@ -32,7 +32,6 @@ def parts_of(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
 
 
 def _weight(event: CommitEvent) -> int:
-    """Estimate the links that a commit writes or removes."""
     weight = LINKS_OF_REPLACED * len(event.drops)
     for op in event.ops:
         if op.value is not None:

@@ -45,13 +45,8 @@ from storage.records.links import (
     pack_link,
     pg_time,
 )
-from storage.records.record_rows import (
-    pack_records,
-    pack_stored,
-)
-from storage.records.rows import (
-    RowTable,
-)
+from storage.records.record_rows import pack_records, pack_stored
+from storage.records.rows import RowTable
 from storage.records.stats import StatsChange
 
 _POST: Final = COLLECTION_IDS[FEED_POST]
@@ -168,7 +163,6 @@ class _Piece:
 
     @property
     def full(self) -> bool:
-        """Return True if no more should be added."""
         return self._links >= _MOST_LINKS
 
     def add(self, change: Change, old: Reading | None, new: Reading | None) -> None:
@@ -220,7 +214,6 @@ def _link_rows(
     names: Names,
     paths: dict[tuple[int, str], int],
 ) -> Iterable[LinkTuple]:
-    """Return the rows of a record's links, each once."""
     actors, collections, rkeys = names.actors, names.collections, names.rkeys
     rows: dict[LinkTuple, None] = {}
     for path, did, nsid, rkey in links:

@@ -6,12 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from protocol.errors import ProtocolError
-from protocol.events.event import (
-    AccountEvent,
-    CommitEvent,
-    Event,
-    SyncEvent,
-)
+from protocol.events.event import AccountEvent, CommitEvent, Event, SyncEvent
 from protocol.events.known_fields import MAX_STATUS_CHARS
 from protocol.events.sequenced_frames import (
     MAX_RENUMBERED_BYTES,

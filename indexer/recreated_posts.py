@@ -88,12 +88,7 @@ def _deleted_before(conn: Conn, created: Mapping[Post, bytes]) -> dict[Post, byt
 
 
 def _make_stale(
-    conn: Conn,
-    post: Post,
-    cid: bytes,
-    path: int,
-    collection: int,
-    stats: StatsChange,
+    conn: Conn, post: Post, cid: bytes, path: int, collection: int, stats: StatsChange
 ) -> None:
     target = (post[0], _POST, post[1])
     edges = find_packed(conn, path, target, limit=MAX_EDGES)

@@ -19,32 +19,41 @@ from storage.records.links import (
     delete_default_links,
     delete_links,
 )
-from storage.records.record_rows import (
-    copy_records,
-    delete_records,
-)
-from storage.records.rows import (
-    POST,
-    RowTable,
-    delete_rows,
-    insert_rows,
-)
-from storage.records.stats import StatsChange
+from storage.records.record_rows import copy_records, delete_records
+from storage.records.rows import POST, RowTable, delete_rows, insert_rows
+from storage.records.stats import StatsChange, apply_stats
 from storage.records.uncounted_links import PARTITIONS as COUNTED_ONCE
 from storage.records.uncounted_links import delete_uncounted, promote, set_apart
 
 
 def apply_changes(
-    conn: Conn,
-    interner: Interner,
-    changes: Iterable[Change],
-    now: datetime,
+    conn: Conn, interner: Interner, changes: Iterable[Change], now: datetime
 ) -> StatsChange:
     """Prepare and write changes, piece by piece."""
     stats = StatsChange()
     for prepared in prepare(changes, interner, now):
         stats.merge(write(conn, prepared))
     return stats
+
+
+def remove_records(
+    conn: Conn,
+    interner: Interner,
+    actor: int,
+    page: Iterable[tuple[int, int, bytes | None]],
+    now: datetime,
+) -> None:
+    """Remove records (collection, rkey, bytes) of an account, with rows and counts.
+
+    Damaged records, whose bytes are None, are left out.
+    """
+    known = [record for record in page if record[2] is not None]
+    nsids = interner.nsids({record[0] for record in known})
+    changes = [
+        Change(actor, collection, rkey, nsids[collection], value, None)
+        for collection, rkey, value in known
+    ]
+    apply_stats(conn, apply_changes(conn, interner, changes, now))
 
 
 def write(conn: Conn, prepared: Prepared, *, fresh: bool = False) -> StatsChange:

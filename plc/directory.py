@@ -1,7 +1,7 @@
 """The directory over HTTP: its routes and error replies.
 
-Paths, bodies and statuses are those of the reference directory, except for statuses
-that tell a lost race or a rate limit from a bad request.
+Paths, bodies and statuses are those of the reference directory. Only lost races and
+rate limits have a status of their own.
 """
 
 from __future__ import annotations

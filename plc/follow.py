@@ -185,9 +185,7 @@ class Follower:
         self._whole_ms = time_ms
 
     async def retry_unproven(self, limit: int = _RETRIES_AT_ONCE) -> int:
-        """Fetch the whole logs of unproven DIDs that are due; return how many were
-        proven.
-        """
+        """Fetch whole logs of unproven DIDs that are due; return the number proven."""
         proven = 0
         for did in await self._run(operation_log.claim_unproven, limit):
             url = f"{self._mirror.directory}/{did}/log/audit"
@@ -329,9 +327,7 @@ def _log_tolerated(cids: Iterable[str]) -> None:
 
 
 def _forget_unknown(conn: Conn, did: Did) -> None:
-    """Clear an unproven DID that the directory does not know, unless a log is
-    proven.
-    """
+    """Clear an unproven DID that the directory does not know."""
     if not operation_log.load_logs(conn, [did]):
         operation_log.clear_unproven(conn, [did])
 

@@ -2,7 +2,7 @@
 
 Two locks, always in this order. The lock of a DID is held from reading its log to the
 commit, which serializes its operations. The lock of the sequence is held from drawing a
-number to the commit, so numbers become visible in order and no paging reader misses
+number to the commit. So numbers become visible in order, and no paging reader misses
 one.
 """
 

@@ -43,9 +43,7 @@ class MirrorLookup:
         self._gathering: Gathering[str, MirroredDocument] = Gathering(self._fetch)
 
     async def find(self, did: str) -> MirroredDocument | None:
-        """Return the proven state of a did:plc; None means that the directory must be
-        asked.
-        """
+        """Return the proven state of a did:plc; None means to ask the directory."""
         return await self._gathering.get(did)
 
     async def _fetch(self, dids: Sequence[str]) -> dict[str, MirroredDocument]:

@@ -8,7 +8,7 @@ unproven. Its whole log is then fetched, and kept if it is valid and continues o
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
@@ -78,19 +78,19 @@ class ExportLine:
         return None if self.operation is None else operation_cid(self.operation)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class IngestResult:
     """The result of ingesting lines.
 
     `repeated` counts known operations; `tolerated` are the CIDs of new operations
-    without a valid signature.
+    without a valid signature; `hosts` are origins of PDSes that may be new.
     """
 
-    new: int
-    repeated: int
-    unproven: dict[Did, str]
-    hosts: int
-    tolerated: tuple[str, ...]
+    new: int = 0
+    repeated: int = 0
+    unproven: dict[Did, str] = field(default_factory=dict)
+    tolerated: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
 
 
 def parse_line(raw: bytes) -> ExportLine:
@@ -124,9 +124,7 @@ def _is_seq(seq: object) -> bool:
 
 
 def read_page(body: bytes) -> list[ExportLine]:
-    """Parse the lines of a page; raise BadExportError if a line is malformed or out of
-    order.
-    """
+    """Parse the lines of a page; raise BadExportError if one is out of order."""
     lines = [parse_line(raw) for raw in body.split(b"\n") if raw.strip()]
     for before, after in pairwise(lines):
         if before.seq is None or after.seq is None:
@@ -202,38 +200,11 @@ class Mirror:
         """
         with conn.transaction():
             state = operation_log.lock_feed(conn, self.directory)
-            new = repeated = 0
-            tolerated: list[str] = []
-            unproven: dict[Did, str] = {}
-            by_did: dict[Did, list[ExportLine]] = {}
-            for line in lines:
-                if line.did is not None:
-                    by_did.setdefault(line.did, []).append(line)
-            dids = list(by_did)
-            found: set[str] = set()
-            for start in range(0, len(dids), _LOGS_AT_ONCE):
-                some = dids[start : start + _LOGS_AT_ONCE]
-                logs = operation_log.load_logs(conn, some)
-                changed: dict[Did, list[LogEntry]] = {}
-                for did in some:
-                    log = logs.get(did, [])
-                    for line in by_did[did]:
-                        try:
-                            added = extend_log(log, line, now_ms, self._tolerated)
-                        except ProtocolError as error:
-                            unproven[did] = f"{type(error).__name__}: {error}"
-                            continue
-                        new += added
-                        repeated += not added
-                        if added:
-                            changed[did] = log
-                            if line.cid in self._tolerated:
-                                tolerated.append(line.cid)
-                            self._note_host(line.operation, found)
-                operation_log.save_logs(conn, changed)
-            if operation_log.mark_unproven(conn, unproven) > operation_log.MAX_UNPROVEN:
+            result = self._extend_logs(conn, lines, now_ms)
+            unproven = operation_log.mark_unproven(conn, result.unproven)
+            if unproven > operation_log.MAX_UNPROVEN:
                 raise BadExportError("too many DIDs cannot be proven")
-            hosts = operation_log.add_hosts(conn, found) if found else 0
+            operation_log.add_hosts(conn, result.hosts)
             if lines:
                 last = lines[-1]
                 ahead = (state.seq or 0) > (last.seq or 0)
@@ -248,10 +219,42 @@ class Mirror:
                         if last.seq is None
                         else None
                     ),
-                    operations=new,
+                    operations=result.new,
                 )
-        self._remember(found)
-        return IngestResult(new, repeated, unproven, hosts, tuple(tolerated))
+        self._remember(result.hosts)
+        return result
+
+    def _extend_logs(
+        self, conn: Conn, lines: Sequence[ExportLine], now_ms: int
+    ) -> IngestResult:
+        result = IngestResult()
+        by_did: dict[Did, list[ExportLine]] = {}
+        for line in lines:
+            if line.did is not None:
+                by_did.setdefault(line.did, []).append(line)
+        dids = list(by_did)
+        for start in range(0, len(dids), _LOGS_AT_ONCE):
+            some = dids[start : start + _LOGS_AT_ONCE]
+            logs = operation_log.load_logs(conn, some)
+            changed: dict[Did, list[LogEntry]] = {}
+            for did in some:
+                log = logs.get(did, [])
+                for line in by_did[did]:
+                    try:
+                        added = extend_log(log, line, now_ms, self._tolerated)
+                    except ProtocolError as error:
+                        result.unproven[did] = f"{type(error).__name__}: {error}"
+                        continue
+                    if not added:
+                        result.repeated += 1
+                        continue
+                    changed[did] = log
+                    result.new += 1
+                    if line.cid in self._tolerated:
+                        result.tolerated.append(line.cid)
+                    self._note_host(line.operation, result.hosts)
+            operation_log.save_logs(conn, changed)
+        return result
 
     def replace_log(
         self, conn: Conn, did: Did, value: object, now_ms: int

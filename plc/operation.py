@@ -119,9 +119,7 @@ def format_time(time_ms: int) -> str:
 
 
 def parse_time(text: str) -> int:
-    """Return Unix milliseconds of a time in exactly that form; raise
-    InvalidSyntaxError.
-    """
+    """Return Unix milliseconds of a time in that form; raise InvalidSyntaxError."""
     time_ms = datetime_us(text) // 1000
     if format_time(time_ms) != text:
         raise InvalidSyntaxError(f"not a directory's timestamp: {text[:40]!r}")

@@ -61,9 +61,7 @@ def operation_document(
 
 
 def operation_data(did: Did, operation: Operation | LegacyCreate) -> dict[str, Value]:
-    """Return the state as `GET /{did}/data` does: the operation without prev and
-    sig.
-    """
+    """Return the state as `GET /{did}/data` does, without prev and sig."""
     state = normalize(operation).to_value()
     return {"did": did} | {
         name: value for name, value in state.items() if name not in ("type", "prev")

@@ -126,9 +126,7 @@ def create_update(
 
 
 def create_tombstone(last: Operation | LegacyCreate, signer: PrivateKey) -> Tombstone:
-    """Return the signed operation that ends the identity; raise
-    InvalidSignatureError.
-    """
+    """Return the signed end of an identity; raise InvalidSignatureError."""
     _check_signer(signer, normalize(last).rotation_keys)
     return sign_operation(Tombstone(prev=operation_cid(last)), signer)
 

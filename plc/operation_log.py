@@ -52,9 +52,7 @@ def load_logs(conn: Conn, dids: Collection[str]) -> dict[Did, list[LogEntry]]:
 
 
 def save_logs(conn: Conn, logs: Mapping[Did, Sequence[LogEntry]]) -> None:
-    """Write whole logs in the order of their keys, which avoids deadlocks; does not
-    commit.
-    """
+    """Write whole logs, sorted against deadlocks; does not commit."""
     rows = sorted((pack_did(did), pack_log(log)) for did, log in logs.items())
     if rows:
         conn.execute(
@@ -68,8 +66,7 @@ def save_logs(conn: Conn, logs: Mapping[Did, Sequence[LogEntry]]) -> None:
 
 
 def mark_unproven(conn: Conn, unproven: Mapping[Did, str]) -> int:
-    """Record DIDs with operations that do not follow; return the number of unproven
-    DIDs.
+    """Record DIDs whose operations do not follow; return the number of all.
 
     Returns 0 without new ones. A known one keeps its schedule. Does not commit.
     """
@@ -123,9 +120,7 @@ def clear_unproven(conn: Conn, dids: Iterable[str]) -> None:
 
 
 def load_feed(conn: Conn, directory: str) -> FeedState:
-    """Return the position in a directory's export; the start for an unknown
-    directory.
-    """
+    """Return the position in a directory's export, at first its start."""
     with conn.cursor(row_factory=class_row(FeedState)) as cursor:
         cursor.execute(
             "SELECT seq, time_ms, cid, operations, caught_up_at, error FROM plc_feed"
@@ -201,9 +196,7 @@ def note_feed_error(conn: Conn, directory: str, error: str) -> None:
 
 
 def stuck_feeds(conn: Conn) -> dict[str, str]:
-    """Return directories whose export could not be read for ten minutes, with the
-    reason.
-    """
+    """Return directories with an export unreadable for ten minutes, and the reason."""
     rows = conn.execute(
         """
         SELECT directory, error FROM plc_feed
@@ -214,24 +207,22 @@ def stuck_feeds(conn: Conn) -> dict[str, str]:
     return dict(rows.fetchall())
 
 
-def add_hosts(conn: Conn, urls: Collection[str]) -> int:
-    """Record origins of PDSes, up to MAX_HOSTS; return the number of new ones.
-
-    Does not commit.
-    """
+def add_hosts(conn: Conn, urls: Collection[str]) -> None:
+    """Record origins of PDSes, up to MAX_HOSTS; does not commit."""
+    if not urls:
+        return
     known = conn.execute(
         "SELECT url FROM plc_host WHERE url = ANY(%s)", (list(urls),)
     ).fetchall()
     new = sorted(set(urls) - {row[0] for row in known})
-    if not new:
-        return 0
-    return conn.execute(
-        """
-        INSERT INTO plc_host (url) SELECT unnest(%s::text[])
-        WHERE (SELECT count(*) FROM plc_host) < %s ON CONFLICT DO NOTHING
-        """,
-        (new, MAX_HOSTS),
-    ).rowcount
+    if new:
+        conn.execute(
+            """
+            INSERT INTO plc_host (url) SELECT unnest(%s::text[])
+            WHERE (SELECT count(*) FROM plc_host) < %s ON CONFLICT DO NOTHING
+            """,
+            (new, MAX_HOSTS),
+        )
 
 
 def hosts_after(

@@ -114,9 +114,7 @@ class ExportStream:
                     await socket.close(code, reason)
 
     async def _send(self, socket: WebSocket, position: int, newest: int) -> str | None:
-        """Send until the stream must close; return the reason, or None if the reader
-        left.
-        """
+        """Send until the stream closes; return the reason, None if the reader left."""
         if position > newest:
             return FUTURE_CURSOR
         # Taken before reading, so that no notification is missed.

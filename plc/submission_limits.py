@@ -35,9 +35,7 @@ class SubmissionLimits:
         self._bypass_key = bypass_key
 
     def take(self, request: Request, operation: AnyOperation) -> None:
-        """Count an operation before it is verified; raise XrpcError 429 above the
-        limit.
-        """
+        """Count an operation before it is verified; raise XrpcError 429."""
         if self._is_exempt(request):
             return
         admission = admission_of(request.scope)

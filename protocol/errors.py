@@ -48,9 +48,7 @@ class InvalidRecordError(ProtocolError):
         self.reason = reason
 
     def inside(self, step: str) -> InvalidRecordError:
-        """Return the same fault as seen from the container that holds the value at
-        `step`.
-        """
+        """Return the fault as seen from the container of the value at `step`."""
         if not self.path:
             path = step
         elif self.path.startswith("["):

@@ -88,10 +88,7 @@ PATHS: Final[dict[int, tuple[str, str]]] = {
     REPLY_ROOT: (FEED_POST, ".reply.root.uri"),
     QUOTE: (FEED_POST, ".embed.record.uri"),
     QUOTE_WITH_MEDIA: (FEED_POST, ".embed.record.record.uri"),
-    MENTION: (
-        FEED_POST,
-        ".facets[].features[app.bsky.richtext.facet#mention].did",
-    ),
+    MENTION: (FEED_POST, ".facets[].features[app.bsky.richtext.facet#mention].did"),
     MENTION_TYPED: (
         FEED_POST,
         ".facets[app.bsky.richtext.facet]"

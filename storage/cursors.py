@@ -22,10 +22,7 @@ def load_cursor(conn: Conn, host: int) -> int | None:
 
 
 def save_cursors(
-    conn: Conn,
-    cursors: Mapping[int, int],
-    *,
-    shard: int = DEFAULT_SHARD,
+    conn: Conn, cursors: Mapping[int, int], *, shard: int = DEFAULT_SHARD
 ) -> None:
     """Write host id -> sequence number; a cursor never moves back.
 

@@ -64,7 +64,6 @@ def delete_dropped_records(conn: Conn, keys: Sequence[tuple[int, bytes]]) -> Non
 
 
 def delete_dropped_of(conn: Conn, *actors: int) -> None:
-    """Delete all dropped records of these repos."""
     conn.execute(
         "DELETE FROM dropped_record WHERE actor = ANY(%s::int4[])", (list(actors),)
     )

@@ -49,7 +49,6 @@ def forget_heartbeats(conn: Conn, prefix: str, keep: Iterable[str]) -> None:
 
 
 def load_heartbeats(conn: Conn) -> dict[str, Heartbeat]:
-    """Return every heartbeat by name."""
     with conn.cursor(row_factory=class_row(Heartbeat)) as cursor:
         cursor.execute(
             "SELECT name, extract(epoch FROM now() - at)::float8 AS age_s, figures"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,22 +36,18 @@ def upgrade(url: str, name: str) -> None:
     Several processes may call it at once: they queue on an advisory lock. The index
     database also gets the shipped compression dictionary.
     """
-    engine = _engine(url)
-    try:
-        with engine.connect() as connection:
-            connection.execute(sa.text("SELECT pg_advisory_lock(hashtext('migrate'))"))
-            # The lock is the session's: it outlives the commits of the migrations.
+    with _connected(url) as connection:
+        connection.execute(sa.text("SELECT pg_advisory_lock(hashtext('migrate'))"))
+        # The lock is the session's: it outlives the commits of the migrations.
+        connection.commit()
+        try:
+            command.upgrade(alembic_config(name, connection), "head")
+        finally:
+            connection.rollback()
+            connection.execute(
+                sa.text("SELECT pg_advisory_unlock(hashtext('migrate'))")
+            )
             connection.commit()
-            try:
-                command.upgrade(alembic_config(name, connection), "head")
-            finally:
-                connection.rollback()
-                connection.execute(
-                    sa.text("SELECT pg_advisory_unlock(hashtext('migrate'))")
-                )
-                connection.commit()
-    finally:
-        engine.dispose()
     if name == "index":
         with psycopg.connect(url) as conn:
             store_dictionary(conn)
@@ -60,36 +58,28 @@ def check(url: str, name: str) -> list[str]:
 
     Partitions are left out, which Alembic cannot compare, and tables of other targets.
     """
-    engine = _engine(url)
-    try:
-        with engine.connect() as connection:
-            context = MigrationContext.configure(
-                connection,
-                opts={
-                    "version_table": version_table(name),
-                    "include_name": _include_name(connection, name),
-                    "compare_type": True,
-                    "compare_server_default": True,
-                },
-            )
-            differences: list[Any] = []
-            differences.extend(compare_metadata(context, merged_metadata(name)))
-            return [str(difference) for difference in differences]
-    finally:
-        engine.dispose()
+    with _connected(url) as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "version_table": version_table(name),
+                "include_name": _include_name(connection, name),
+                "compare_type": True,
+                "compare_server_default": True,
+            },
+        )
+        differences: list[Any] = []
+        differences.extend(compare_metadata(context, merged_metadata(name)))
+        return [str(difference) for difference in differences]
 
 
 def current(url: str, name: str) -> str | None:
     """Return the version of the database; None if it was never migrated."""
-    engine = _engine(url)
-    try:
-        with engine.connect() as connection:
-            context = MigrationContext.configure(
-                connection, opts={"version_table": version_table(name)}
-            )
-            return context.get_current_revision()
-    finally:
-        engine.dispose()
+    with _connected(url) as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": version_table(name)}
+        )
+        return context.get_current_revision()
 
 
 def head(name: str) -> str | None:
@@ -143,8 +133,11 @@ def _include_name(connection: sa.Connection, target: str) -> Any:
     return include
 
 
-def _engine(url: str) -> sa.Engine:
+@contextmanager
+def _connected(url: str) -> Iterator[sa.Connection]:
     scheme, _, rest = url.partition("://")
     if scheme not in ("postgresql", "postgres"):
         raise ValueError("a database URL begins with postgresql://")
-    return sa.create_engine(f"postgresql+psycopg://{rest}", poolclass=sa.NullPool)
+    engine = sa.create_engine(f"postgresql+psycopg://{rest}", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        yield connection

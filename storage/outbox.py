@@ -11,6 +11,7 @@ from typing import Final
 
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.postgres.copy import copy_packed, fixed_packer
+from storage.postgres.fetch import fetch_int
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
 
@@ -42,14 +43,13 @@ def take_outbox(conn: Conn, limit: int) -> list[tuple[int, Address]]:
 
 
 def delete_outbox(conn: Conn, ids: Iterable[int]) -> None:
-    """Delete entries that were taken."""
     conn.execute("DELETE FROM search_outbox WHERE id = ANY(%s)", (list(ids),))
 
 
 def outbox_backlog(conn: Conn, most: int = 100_000) -> int:
     """Count waiting entries, up to `most`."""
-    row = conn.execute(
-        "SELECT count(*) FROM (SELECT FROM search_outbox LIMIT %s) AS waiting", (most,)
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    return fetch_int(
+        conn,
+        "SELECT count(*) FROM (SELECT FROM search_outbox LIMIT %s) AS waiting",
+        (most,),
+    )

@@ -17,7 +17,7 @@ from typing import Final
 import psycopg
 import pytest
 from fresh_databases import Databases
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
 from storage.postgres.pool import Conn, Pool
@@ -40,8 +40,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     # The time of one example says more about the machine's load than about the code.
-    settings.register_profile("default", deadline=None, max_examples=40)
-    settings.register_profile("long", deadline=None, max_examples=200)
+    settings.register_profile(
+        "default",
+        deadline=None,
+        max_examples=40,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.register_profile("long", settings.get_profile("default"), max_examples=200)
     settings.load_profile("long" if config.getoption("--long") else "default")
 
 

@@ -127,7 +127,6 @@ def _features(value: Value, media: Media, has_link: bool) -> Iterator[str]:
 
 
 def find_media(embed: Any) -> Media:
-    """Return the media of an embed."""
     if not isinstance(embed, dict):
         return _NO_MEDIA
     kind = embed.get("$type")
@@ -137,7 +136,6 @@ def find_media(embed: Any) -> Media:
 
 
 def _reply(value: Value) -> tuple[Target, Target]:
-    """Return (root, parent) of a reply; raises InvalidRecordError."""
     reply = value["reply"]
     targets: list[Target] = []
     for end in ("root", "parent"):

@@ -18,8 +18,7 @@ COLLECTIONS: Final[dict[str, Collection]] = {
     for collection in (
         Collection(nsids.FEED_POST, rows.POST, post.to_rows, post.to_text),
         Collection(
-            nsids.FEED_LIKE,
-            find_links=partial(subject_links, path=nsids.LIKE_SUBJECT),
+            nsids.FEED_LIKE, find_links=partial(subject_links, path=nsids.LIKE_SUBJECT)
         ),
         Collection(
             nsids.FEED_REPOST,

@@ -45,7 +45,6 @@ class Names:
     rkeys: Mapping[str, int]
 
     def within(self, links: Sequence[Link]) -> Names:
-        """Return the names that occur in these links."""
         return Names(
             {did: self.actors[did] for _, did, _, _ in links},
             {n: self.collections[n] for _, _, n, _ in links if n is not None},

@@ -21,11 +21,7 @@ import psycopg
 
 from indexer.apply import apply_commits, plan_for_probes
 from indexer.changes import Prepared
-from indexer.repos.import_rows import (
-    Addresses,
-    Dropped,
-    prepare_import,
-)
+from indexer.repos.import_rows import Addresses, Dropped, prepare_import
 from indexer.repos.repo_states import (
     RepoState,
     choose_selections,

@@ -48,10 +48,7 @@ class Addresses:
         self._collections: dict[str, int | None] = {}
 
     def sort(
-        self,
-        actor: int,
-        records: Iterable[RepoRecord],
-        dropped: list[Dropped],
+        self, actor: int, records: Iterable[RepoRecord], dropped: list[Dropped]
     ) -> list[Addressed]:
         """Return the records to keep by collection; put the rest into `dropped`."""
         groups: dict[str, list[RepoRecord]] = {}
@@ -68,11 +65,7 @@ class Addresses:
         ]
 
     def _address(
-        self,
-        actor: int,
-        nsid: str,
-        group: list[RepoRecord],
-        dropped: list[Dropped],
+        self, actor: int, nsid: str, group: list[RepoRecord], dropped: list[Dropped]
     ) -> Iterator[Addressed]:
         collection = self._collections[nsid]
         if collection is None:

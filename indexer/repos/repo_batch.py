@@ -14,16 +14,8 @@ from datetime import datetime
 from typing import Final
 
 from indexer.apply import apply_commits, plan_for_probes
-from indexer.repos.checkout import (
-    LOCK_CLASS,
-    settle_repos,
-    sync_frame_of,
-)
-from indexer.repos.import_rows import (
-    Addresses,
-    Dropped,
-    prepare_import,
-)
+from indexer.repos.checkout import LOCK_CLASS, settle_repos, sync_frame_of
+from indexer.repos.import_rows import Addresses, Dropped, prepare_import
 from indexer.repos.repo_states import RepoState, choose_selections, lock_repos
 from indexer.row_writes import write
 from protocol.events.event import DroppedOp

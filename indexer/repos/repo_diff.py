@@ -103,13 +103,7 @@ def apply_diff(
 
 
 def _as_commit(
-    conn: Conn,
-    actor: int,
-    did: str,
-    host: int,
-    since: str,
-    data: bytes,
-    diff: RepoDiff,
+    conn: Conn, actor: int, did: str, host: int, since: str, data: bytes, diff: RepoDiff
 ) -> CommitEvent:
     """Return one commit with all changes of the difference."""
     part = diff.part

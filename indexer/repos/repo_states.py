@@ -44,7 +44,6 @@ class RepoState:
         return self.state == REPO_DESYNCHRONIZED and self.upstream_rev is None
 
     def advance(self, rev: str, data: bytes, commit: bytes) -> None:
-        """Move the repo to a new commit."""
         self.state = REPO_SYNCHRONIZED
         self.rev = rev
         self.data = data
@@ -53,7 +52,6 @@ class RepoState:
         self.changed = True
 
     def desynchronize(self, error: str) -> None:
-        """Mark the repo to be fetched."""
         self.state = REPO_DESYNCHRONIZED
         self.error = error
         self.changed = True
@@ -66,9 +64,7 @@ class RepoState:
 
 
 def lock_repos(
-    conn: Conn,
-    hosts: Mapping[int, int | None],
-    begun: Iterable[int],
+    conn: Conn, hosts: Mapping[int, int | None], begun: Iterable[int]
 ) -> dict[int, RepoState]:
     """Lock the repos of these actors, in the order of their ids.
 

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 
-from indexer.changes import Change
 from indexer.repos.checkout import LOCK_CLASS, OTHER_COLLECTIONS
 from indexer.repos.repo_states import (
     RepoState,
@@ -14,13 +13,12 @@ from indexer.repos.repo_states import (
     lock_repos,
     save_repos,
 )
-from indexer.row_writes import apply_changes
+from indexer.row_writes import remove_records
 from storage.drops import delete_dropped_outside
 from storage.postgres.pool import Conn
 from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records.interning import Interner
 from storage.records.record_rows import read_page
-from storage.records.stats import apply_stats
 from storage.repos.selections import load_selections, settle_wanted
 from storage.states import REPO_DESYNCHRONIZED
 
@@ -73,20 +71,11 @@ def _covers(conn: Conn, repo: RepoState, wanted: int | None) -> bool:
 
 
 def _prune(
-    conn: Conn,
-    interner: Interner,
-    actor: int,
-    keeps: Collection[str],
-    now: datetime,
+    conn: Conn, interner: Interner, actor: int, keeps: Collection[str], now: datetime
 ) -> tuple[int, bool]:
     """Remove the next records that are not kept; return their number, and True if none
     is left."""
     kept = interner.collections(keeps).values()
     page, last = read_page(conn, actor, rows=_ROWS, outside=kept)
-    nsids = interner.nsids({collection for collection, _, _ in page})
-    changes = [
-        Change(actor, collection, rkey, nsids[collection], value, None)
-        for collection, rkey, value in page
-    ]
-    apply_stats(conn, apply_changes(conn, interner, changes, now))
+    remove_records(conn, interner, actor, page, now)
     return len(page), last

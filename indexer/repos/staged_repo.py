@@ -34,7 +34,6 @@ class StagedRepo:
         conn.execute(_STAGE)
 
     def add(self, groups: Sequence[Addressed]) -> None:
-        """Stage the next records."""
         rows: list[bytes] = []
         for group in groups:
             addresses = [(self._actor, group.collection, rkey) for rkey in group.rkeys]

@@ -56,9 +56,7 @@ def decode(data: bytes, *, max_depth: int = MAX_RECORD_DEPTH) -> Value:
 
 
 def decode_fast(data: bytes, *, max_depth: int = MAX_RECORD_DEPTH) -> Any:
-    """Return the value of canonical bytes, with links as plain bytes; otherwise
-    `decode`.
-    """
+    """Return the value of canonical bytes as `decode`, with links as plain bytes."""
     value = _decode_with_libipld(data, max_depth)
     if value is _UNSETTLED:
         return _unmark_links(cbor_strict.decode(data, max_depth=max_depth))

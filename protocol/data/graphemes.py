@@ -20,9 +20,7 @@ def count_graphemes(text: str, limit: int) -> int:
 
 
 def cut_text(text: str, *, graphemes: int, size: int) -> str:
-    """Return the longest prefix of whole clusters within both bounds; `size` is in
-    bytes.
-    """
+    """Return the longest prefix of whole clusters within both bounds."""
     # A cluster has at least one character, a character at most four bytes of UTF-8.
     if len(text) <= graphemes and len(text) * 4 <= size:
         return text

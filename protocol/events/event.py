@@ -1,7 +1,8 @@
 """Verified events: the crawler's output and the indexer's input.
 
-CIDs are 36 bytes. `host` is our number of the sending host, `seq` the sequence number
-in its stream (0 for events from elsewhere), `frame` the raw frame if it is rebroadcast.
+CIDs are 36 bytes. `host` is our number of the sending host. `seq` is the sequence
+number in its stream, 0 for events from elsewhere. `frame` is the raw frame, if it is
+rebroadcast.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ from protocol.syntax.tid import Tid
 # Operations and commits are not frozen: freezing makes construction seven times slower.
 @dataclass(slots=True)
 class RecordOp:
-    """A change of one record; `cid` and `value` (the exact bytes) are None for a
-    delete.
+    """A change of a record; `cid` and `value` (exact bytes) are None for a delete.
 
     `fields` is the value as `cbor.decode_fast` returns it, if already decoded; readers
     must not modify it.

@@ -28,8 +28,7 @@ _UNSCANNED_BYTES: Final = 16_384
 
 
 class Frame(NamedTuple):
-    """A decoded frame. `t` names the type of a message ("#commit") and is None
-    otherwise.
+    """A decoded frame; `t` names the type of a message ("#commit"), else it is None.
 
     Links in `body` are plain bytes. `body` is a map for messages and errors, any value
     for unknown operations.
@@ -99,8 +98,7 @@ def peek_frame(raw: bytes) -> tuple[str | None, int | None]:
 
 
 def encode_frame(t: str, body: dict[str, cbor.Value]) -> bytes:
-    """Return the bytes of a message of type `t` ("#commit"), with links in `body` as
-    `Cid`.
+    """Return the bytes of a message of type `t` ("#commit"), links as `Cid`.
 
     Raises as `cbor.encode`, and LimitExceededError for more than 5,000,000 bytes.
     """

@@ -60,8 +60,7 @@ def is_plain(raw: bytes, t: str, body: dict[str, Any]) -> bool:
 
 
 def plain_commit(raw: bytes, time: str) -> bytes | None:
-    """Return the frame of a proven commit without fields that the lexicon does not
-    define.
+    """Return the frame of a proven commit without fields unknown to the lexicon.
 
     `time` is used if the frame has none. Returns None if the frame cannot be encoded.
     """

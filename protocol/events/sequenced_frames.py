@@ -25,8 +25,7 @@ _UNNUMBERED: Final = 0
 
 
 def renumber(raw: bytes, seq: int) -> bytes:
-    """Return a frame, valid for `decode_frame`, with another `seq` and all else
-    unchanged.
+    """Return a frame, valid for `decode_frame`, with another `seq`.
 
     Raises InvalidEncodingError if it has no `seq`.
     """
@@ -42,9 +41,7 @@ def renumber(raw: bytes, seq: int) -> bytes:
 
 
 def sync_frame(did: str, rev: str, commit: bytes, time: str) -> bytes:
-    """Return a frame, not numbered yet, that announces the signed commit block of a
-    repo.
-    """
+    """Return a frame, not numbered yet, that announces a signed commit block."""
     cid = cid_for(commit)
     blocks = car_header(cid) + car_block(cid, commit)
     return _encode(SYNC, did, time, {"rev": rev, "blocks": blocks})
@@ -73,9 +70,7 @@ def _encode(t: str, did: str, time: str, fields: dict[str, Any]) -> bytes:
 
 
 def _map_head(raw: bytes, position: int) -> tuple[int, int]:
-    """Return the number of pairs of the map at `position` and the start of the
-    first.
-    """
+    """Return the number of pairs of a map, and the start of the first."""
     if position < len(raw) and raw[position] >> 5 == 5:
         argument = raw[position] & 0x1F
         if argument < 24:

@@ -70,7 +70,7 @@ class DidDocument:
     services: tuple[Service, ...]
 
     def service(self, fragment: str, type_: str | None = None) -> Service | None:
-        """Return the first service with that id (`#name` or `name`) and, if given,
+        """Return the first service with an id (`#name` or `name`) and, if given, a
         type.
         """
         wanted = "#" + fragment.removeprefix("#")
@@ -209,9 +209,7 @@ def _key(
 def _services(
     document: Mapping[str, object], did: Did, dev: bool
 ) -> dict[tuple[str, str], str]:
-    """Return (id, type) -> endpoint, '' for an unusable one; the first of its kind
-    counts.
-    """
+    """Return (id, type) -> endpoint of the first of its kind, '' if unusable."""
     services: dict[tuple[str, str], str] = {}
     for entry in _objects(document, "service"):
         name, kind = _fragment(entry, did), _text(entry, "type")

@@ -273,9 +273,7 @@ def _signer_p256(key: ec.EllipticCurvePrivateKey) -> Callable[[bytes], bytes]:
 
 
 def decode_multibase(text: str) -> bytes:
-    """Return the bytes of a base58btc text that starts with "z"; raise
-    InvalidSyntaxError.
-    """
+    """Return the bytes of a base58btc text with "z"; raise InvalidSyntaxError."""
     if not text.startswith("z"):
         raise InvalidSyntaxError("key text is not base58btc multibase")
     if len(text) > MAX_KEY_TEXT:

@@ -96,9 +96,7 @@ class ServiceJwt:
 
     @property
     def digest(self) -> str:
-        """Return an id of the token that does not depend on the form of its
-        signature.
-        """
+        """Return an id of the token, the same for both forms of its signature."""
         return sha256(self.signing_input).hexdigest()
 
 
@@ -112,8 +110,7 @@ def create_service_jwt(
     lifetime: int = DEFAULT_LIFETIME_S,
     jti: str | None = None,
 ) -> str:
-    """Return a signed token of `iss` for the service `aud` (DID or DID#service) and a
-    method.
+    """Return a signed token of `iss` for a service (DID or DID#service) and method.
 
     `now` is Unix seconds; `jti` is random unless given. Less strict services accept a
     token without `lxm` for any method: create one only on request.
@@ -194,8 +191,7 @@ def check_claims(
     lxm: str | Collection[str],
     max_lifetime: int = MAX_SERVICE_JWT_LIFETIME_S,
 ) -> None:
-    """Raise a ServiceAuthError unless the token is for us, this method and now (Unix
-    seconds).
+    """Raise a ServiceAuthError unless the token is for us, this method and `now`.
 
     `audiences` are the names of this service; None accepts any. `lxm` is the method
     called, or the names that the token may carry ("chat.bsky.*" is a prefix).

@@ -45,8 +45,7 @@ class Catalog:
 
     @classmethod
     def load(cls, extra_dirs: Sequence[Path | str] = ()) -> Catalog:
-        """Return the official lexicons, and every .json below `extra_dirs`; the last
-        one counts.
+        """Return the official lexicons, overridden by every .json below `extra_dirs`.
 
         Raises InvalidLexiconError, with the path, for an invalid file.
         """
@@ -74,9 +73,7 @@ class Catalog:
         return self._documents
 
     def find_schema(self, name: str) -> Schema | None:
-        """Return the definition of a full name, "nsid" or "nsid#name", as in the
-        document.
-        """
+        """Return the definition of a full name, "nsid" or "nsid#name"."""
         nsid, _, fragment = name.partition("#")
         document = self._documents.get(nsid)
         if document is None:
@@ -93,7 +90,7 @@ class Catalog:
     def validate_record(
         self, nsid: str, value: Value, *, lenient: bool = False
     ) -> None:
-        """Raise InvalidRecordError unless `value`, with links as `Cid`, is a record of
+        """Raise InvalidRecordError unless `value`, links as `Cid`, is a record of
         `nsid`.
 
         `lenient` is for published records: it accepts legacy blobs and any blob size

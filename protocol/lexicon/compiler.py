@@ -111,7 +111,7 @@ class Compiler:
     def _ref(self, name: str) -> Check:
         """Return the check of another definition.
 
-        A recursive definition, or one behind too many references, is resolved when
+        A recursive definition, or one after too many references, is resolved when
         called.
         """
         check = self._checks.get(name)

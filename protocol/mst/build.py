@@ -18,8 +18,7 @@ class BuiltNode(NamedTuple):
 
 
 def build_nodes(items: Iterable[tuple[bytes, bytes]]) -> Iterator[BuiltNode]:
-    """Yield the nodes of the tree of sorted (key, CID) pairs, children first, the root
-    last.
+    """Yield the nodes of the tree of sorted (key, CID) pairs, the root last.
 
     Memory holds one open node for each level. Raises InvalidTreeError for unsorted
     keys, LimitExceededError for keys that are too long or were mined.

@@ -36,9 +36,7 @@ def read_entry_keys(raw: bytes, node: Any) -> list[bytes]:
 
 
 def check_not_empty(keys: list[bytes], left: bytes | None) -> None:
-    """Raise CannotUndoError for an empty node, which would vanish when joined or
-    filled.
-    """
+    """Raise CannotUndoError for an empty node, which a join would drop."""
     if not keys and left is None:
         raise CannotUndoError("empty node inside the tree")
 

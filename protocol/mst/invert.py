@@ -50,8 +50,8 @@ def invert(
     their neighbours if available. `expected`, the older root if known, allows a faster
     way.
 
-    Verifies each node that it reads, its place, that the new tree holds every
-    operation, that created keys are in order, and that no key occurs twice. Does not
+    Verifies each node that it reads and its place, that the new tree holds every
+    operation, and that created keys are in order. No key may occur twice. Does not
     verify nodes that it does not read. `unchecked` receives the created keys whose
     neighbours were not sent.
 

@@ -105,9 +105,7 @@ def decode_node(raw: bytes) -> Any:
 
 
 def read_keys(raw: bytes, node: Any) -> list[bytes]:
-    """Return the keys of `node`, which is `decode_node(raw)`; verifies as
-    `parse_node`.
-    """
+    """Return the keys of `node`, decoded from `raw`; verifies as `parse_node`."""
     keys: list[bytes] = []
     try:
         # Encoding to the same bytes proves the canonical form, unless the node holds a
@@ -172,9 +170,7 @@ def node_level(keys: Sequence[bytes], links: Sequence[bytes | None]) -> int:
 def check_level(
     keys: Sequence[bytes], links: Sequence[bytes | None], level: int
 ) -> None:
-    """Raise InvalidTreeError unless a node, which is not the empty tree, fits
-    `level`.
-    """
+    """Raise InvalidTreeError unless a node may stand at `level` and is not empty."""
     if not keys and links[0] is None:
         raise InvalidTreeError("empty node inside the tree")
     if level == 0 and any(links):

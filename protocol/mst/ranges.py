@@ -24,7 +24,7 @@ Gap = tuple[bytes, bytes | None]
 def collection_range(nsid: str) -> Range:
     """Return the range of all records of a collection."""
     start = nsid.encode() + b"/"
-    return start, start[:-1] + b"0"  # the character behind the slash
+    return start, start[:-1] + b"0"  # the character after the slash
 
 
 class RangeWalk:
@@ -72,9 +72,7 @@ class RangeWalk:
 
 @dataclass(slots=True)
 class KnownPart:
-    """The known part of a tree, in order: the named (key, CID), and the missing
-    nodes.
-    """
+    """The named (key, CID) of a partial tree and its missing nodes, in order."""
 
     found: list[tuple[bytes, bytes]] = field(default_factory=list)
     missing: list[bytes] = field(default_factory=list)
@@ -112,9 +110,7 @@ def keep_within(
     gaps: Sequence[Gap],
     other: Callable[[bytes, bytes], None],
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Yield those of sorted (key, CID) items in sorted gaps; pass the rest to
-    `other`.
-    """
+    """Yield the sorted (key, CID) items in sorted gaps; pass the rest to `other`."""
     left = iter(gaps)
     gap = next(left, None)
     for key, cid in items:

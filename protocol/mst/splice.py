@@ -131,9 +131,9 @@ class Undoing:
                 set_link(node, index, _lift(blocks, single, target, level - 1))
             else:
                 check_prefix(entries, keys, index)
-                before, behind = _split(blocks, below, key)
+                before, after = _split(blocks, below, key)
                 set_link(node, index, before)
-                entries.insert(index, {"k": key, "p": 0, "t": behind, "v": prev})
+                entries.insert(index, {"k": key, "p": 0, "t": after, "v": prev})
                 keys.insert(index, key)
                 cut_prefix(entries, keys, index)
                 cut_prefix(entries, keys, index + 1)
@@ -145,9 +145,9 @@ class Undoing:
                 entries[index]["v"] = prev
             else:
                 joined = link_at(node, index)
-                behind = entries[index]["t"]
-                if joined is not None or behind is not None:
-                    joined = self._join(joined, behind, key)
+                after = entries[index]["t"]
+                if joined is not None or after is not None:
+                    joined = self._join(joined, after, key)
                     set_link(node, index, joined)
                 take_out(entries, keys, index)
                 if not keys:
@@ -162,8 +162,8 @@ class Undoing:
         """Return the root of the tree before all undone operations."""
         new = self._here
         for raw, old, _ in reversed(self._path):
-            before, behind = _around(raw, old)
-            new = DATA_PREFIX + sha256(before + new + behind).digest()
+            before, after = _around(raw, old)
+            new = DATA_PREFIX + sha256(before + new + after).digest()
         return new
 
     def _climb(self, key: bytes, target: int) -> bytes | None:
@@ -179,14 +179,13 @@ class Undoing:
             if len(path) <= deepest and (bound is None or key < bound):
                 break
             del path[-1]
-            before, behind = _around(raw, old)
-            new = _keep(self._blocks, before + new + behind)
+            before, after = _around(raw, old)
+            new = _keep(self._blocks, before + new + after)
         self._here = new
         return path[-1][2] if path else None
 
     def _replace_emptied(self, joined: bytes | None, level: int) -> None:
-        """Remove a node of `level` that lost its last key; `joined` is the node below,
-        if any.
+        """Remove a node of `level` that lost its last key; `joined` is the node below.
 
         A node without keys stays if it has a node below. Otherwise it goes, with all
         nodes above that held nothing else. A root without keys is replaced by the node
@@ -197,8 +196,8 @@ class Undoing:
         if joined is None:
             while path:
                 raw, link, _ = path.pop()
-                before, behind = _around(raw, _LINK_TAG + link)
-                raw = before + _NULL + behind
+                before, after = _around(raw, _LINK_TAG + link)
+                raw = before + _NULL + after
                 if raw != _EMPTIED:
                     self._here = _keep(blocks, raw)
                     return
@@ -222,20 +221,20 @@ class Undoing:
             level -= 1
 
     def _join(
-        self, before: bytes | None, behind: bytes | None, key: bytes
+        self, before: bytes | None, after: bytes | None, key: bytes
     ) -> bytes | None:
         """Return one tree of the two on both sides of a removed key.
 
         Reads both down to the key's neighbours. A tree without a neighbour moves as it
         is, so its nodes may be missing.
         """
-        if before is None or behind is None:
-            if not (self._check_start(behind, key) and self._check_end(before, key)):
+        if before is None or after is None:
+            if not (self._check_start(after, key) and self._check_end(before, key)):
                 self._unchecked.append(key)
-            return before or behind
+            return before or after
         blocks = self._blocks
         keys, values, links = _parse_linked(blocks, before)
-        more_keys, more_values, more_links = _parse_linked(blocks, behind)
+        more_keys, more_values, more_links = _parse_linked(blocks, after)
         check_not_empty(keys, links[0])
         check_not_empty(more_keys, more_links[0])
         if (keys and keys[-1] >= key) or (more_keys and more_keys[0] <= key):
@@ -322,9 +321,7 @@ def _lift(blocks: Blocks, link: bytes, level: int, top: int) -> bytes:
 def _put_on_top(
     blocks: Blocks, data: bytes, key: bytes, value: bytes, level: int, target: int
 ) -> bytes:
-    """Return the root of a tree of `level` after adding a key that stands above all
-    others.
-    """
+    """Return the root of a tree of `level` with a key added above all others."""
     links: Links = [
         None if part is None else _lift(blocks, part, level, target - 1)
         for part in _split(blocks, data, key)
@@ -341,19 +338,19 @@ def _split(blocks: Blocks, link: bytes | None, key: bytes) -> Links:
     index = bisect_left(keys, key)
     left, right = _split(blocks, links[index], key)
     before: bytes | None = None
-    behind: bytes | None = None
+    after: bytes | None = None
     if index or left is not None:
         before = _keep(
             blocks, encode_node(keys[:index], values[:index], [*links[:index], left])
         )
     if index < len(keys) or right is not None:
         rest = [right, *links[index + 1 :]]
-        behind = _keep(blocks, encode_node(keys[index:], values[index:], rest))
-    return [before, behind]
+        after = _keep(blocks, encode_node(keys[index:], values[index:], rest))
+    return [before, after]
 
 
 def _parse_linked(blocks: Blocks, link: bytes) -> NodeContent:
-    """Return the node behind a link, which must be the CID of a block."""
+    """Return the node of a link, which must be the CID of a block."""
     if not is_data_cid(link):
         raise CannotUndoError("link to a node is not the CID of a block")
     return parse_node(blocks[link])

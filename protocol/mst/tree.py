@@ -83,9 +83,7 @@ class Tree:
             self._root = self._load(root, ROOT_PLACE)
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the CID under `key`, or None; reads no node below the level of the
-        key.
-        """
+        """Return the CID under `key`, or None; reads no node below the key's level."""
         level = height(key)
         for node, index, found in self._way(key):
             if found:
@@ -163,9 +161,8 @@ class Tree:
     def proof_blocks(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the covering proof of `keys`, by CID, root first.
 
-        It holds the nodes on the way to each key, present or not, and to its
-        neighbours, which a reader needs to undo a change of that key (specs/sync). It
-        always holds the root.
+        It holds the root, and the nodes on the way to each key, present or not, and to
+        its neighbours. A reader needs them to undo a change of that key (specs/sync).
         """
         root = self.root()
         if self._root is None:
@@ -191,8 +188,8 @@ class Tree:
         for node, index, found in self._way(key):
             if found:
                 before = self._check_edge(node, index, -1)
-                behind = self._check_edge(node, index + 1, 0)
-                return before and behind
+                after = self._check_edge(node, index + 1, 0)
+                return before and after
         return True
 
     def _check_edge(self, node: _Node, index: int, side: int) -> bool:
@@ -269,7 +266,7 @@ class Tree:
             node.low,
             key,
         )
-        behind = _Node(
+        after = _Node(
             node.level,
             node.keys[index:],
             node.values[index:],
@@ -277,17 +274,17 @@ class Tree:
             key,
             node.high,
         )
-        return before, behind
+        return before, after
 
     def _join(
         self, left: _Node, left_index: int, right: _Node, right_index: int
     ) -> _Node | bytes | None:
         """Return one tree of two adjacent children of one level."""
         before = left.children[left_index]
-        behind = right.children[right_index]
+        after = right.children[right_index]
         # A tree without a neighbour moves unread.
-        if before is None or behind is None:
-            return before or behind
+        if before is None or after is None:
+            return before or after
         first = self._child(left, left_index)
         second = self._child(right, right_index)
         assert first is not None

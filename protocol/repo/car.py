@@ -113,17 +113,13 @@ class CarReader:
 
     @property
     def root(self) -> bytes:
-        """Return the first root; raise TruncatedError until the header has been
-        read.
-        """
+        """Return the first root; raise TruncatedError before the header is read."""
         if not self._roots:
             raise TruncatedError("CAR ends in its header")
         return self._roots[0]
 
     def feed(self, chunk: bytes) -> list[tuple[bytes, bytes]]:
-        """Return the (CID, block) pairs that this chunk completes; raises as
-        `read_car`.
-        """
+        """Return the (CID, block) pairs that a chunk completes, as `read_car`."""
         self._pieces.append(chunk)
         self._held += len(chunk)
         if self._held < self._needed:

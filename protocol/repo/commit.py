@@ -39,9 +39,7 @@ _SIGNATURE_FIELD: Final = 4 + 2 + SIGNATURE_BYTES
 # Not frozen: freezing makes construction seven times slower.
 @dataclass(slots=True)
 class Commit:
-    """A parsed commit: `data` is the root of the tree, `prev` an older commit or
-    None.
-    """
+    """A parsed commit; `data` is the root of the tree, `prev` an older commit."""
 
     did: Did
     version: int
@@ -99,11 +97,10 @@ def parse_commit(raw: bytes) -> Commit:
 def verify_commit_signature(
     raw: bytes, key: PublicKey, commit: Commit | None = None
 ) -> Commit:
-    """Return the commit; raise InvalidSignatureError unless `key` signed the block
-    `raw`.
+    """Return the commit; raise InvalidSignatureError unless `key` signed it.
 
-    The signature covers the bytes as received, including unknown fields. `commit` is
-    `parse_commit(raw)`, if already known.
+    The signature covers the bytes of the block `raw`, including unknown fields.
+    `commit` is `parse_commit(raw)`, if already known.
     """
     if commit is None:
         commit = parse_commit(raw)
@@ -121,8 +118,8 @@ def latest_rev(now_us: int) -> Tid:
 def open_head(raw: bytes, did: Did, key: PublicKey | None, now_us: int) -> Commit:
     """Parse and check the commit that a host sends as the head of a repo.
 
-    Verifies the form, the account, the signature if `key` is given, and that the
-    revision is not in the future, since a later commit must exceed it. Raises
+    Verifies the form, the account, and the signature if `key` is given. The revision
+    must not be in the future, since every later commit must exceed it. Raises
     InvalidEncodingError, LimitExceededError or InvalidSignatureError.
     """
     commit = parse_commit(raw)

@@ -26,8 +26,7 @@ class RepoDiff:
 
 
 def read_diff(data: bytes, did: Did, key: PublicKey, now_us: int) -> RepoDiff:
-    """Parse a partial repo; verifies all hashes, the commit and the place of every
-    node.
+    """Parse a partial repo; verifies hashes, the commit and all places of nodes.
 
     `now_us` is our clock. Raises ProtocolError.
     """

@@ -35,9 +35,7 @@ _MOST_SHARES: Final = 8
 
 
 class RepoRecord(NamedTuple):
-    """A record of a repo with its exact bytes; the syntax of its path is not
-    checked.
-    """
+    """A record of a repo with its exact bytes; its path is not checked."""
 
     collection: str
     rkey: str

@@ -38,9 +38,7 @@ def parse_handle(text: str) -> Handle:
 
 
 def normalize_handle(text: str) -> Handle:
-    """Return `text` as a handle in lower case, the stored form; raise
-    InvalidSyntaxError.
-    """
+    """Return `text` as a handle in lower case; raise InvalidSyntaxError."""
     return Handle(parse_handle(text).lower())
 
 

@@ -46,9 +46,7 @@ _LANGUAGE = re.compile(
 
 
 def is_language(text: str) -> bool:
-    """Return True if `text` is a well-formed tag without a repeated variant or
-    singleton.
-    """
+    """Return True for a well-formed tag that repeats no variant or singleton."""
     if len(text) > MAX_LANGUAGE_CHARS:
         return False
     match = _LANGUAGE.fullmatch(text)

@@ -172,7 +172,7 @@ class Letter(StrEnum):
 def pds(
     letter: Annotated[Letter, typer.Argument(help="The PDS to run.")] = Letter.A,
 ) -> None:
-    """Run a small Personal Data Server: no mail, app passwords or OAuth.
+    """Run a small PDS: no mail, app passwords or OAuth.
 
     It listens on the second port after the provider's (a) or the third (b). Outside a
     development network only (a) runs, with BIGWORLD_PDS_PUBLIC_URL and
@@ -181,52 +181,6 @@ def pds(
     from service.cli.processes import pds as process
 
     process.run(_start(), letter.value)
-
-
-class BenchName(StrEnum):
-    """Names of the benchmarks."""
-
-    VERIFY = "verify"
-    IMPORT = "import"
-    INGEST = "ingest"
-    BACKFILL = "backfill"
-    SERVE = "serve"
-
-
-@app.command()
-def bench(
-    name: Annotated[
-        BenchName | None, typer.Argument(help="The benchmark; default: all.")
-    ] = None,
-    quick: Annotated[
-        bool,
-        typer.Option(
-            "--quick", help="Use little data: checks that it works, no figures."
-        ),
-    ] = False,
-    stored: Annotated[
-        int,
-        typer.Option(min=0, help="Records stored before ingest and backfill start."),
-    ] = 0,
-    shards: Annotated[
-        int, typer.Option(min=1, max=64, help="Number of ingest processes.")
-    ] = 1,
-    as_json: AsJson = False,
-) -> None:
-    """Measure this machine: verify, import, ingest, backfill, serve.
-
-    All data are temporary, in a PostgreSQL of its own.
-    """
-    from bench import verb
-
-    names = [name] if name is not None else list(BenchName)
-    verb.run(
-        [one.value for one in names],
-        quick=quick,
-        as_json=as_json,
-        stored=stored,
-        shards=shards,
-    )
 
 
 @app.command()

@@ -21,6 +21,7 @@ Accounts = Annotated[
 
 # Group -> its line in the list of commands. The group `x` is service.cli.x:app.
 GROUPS: Final = {
+    "bench": "Measure this machine: verify, import, ingest, backfill, serve.",
     "db": "Back up, restore or migrate the databases.",
     "repo": "List, export, audit or resync repos.",
     "host": "List, add, remove, ban, limit or recrawl hosts.",
@@ -29,6 +30,8 @@ GROUPS: Final = {
     "feed": "List the feeds this provider serves, or read one.",
     "takedown": "Hide accounts from this index, or show them again.",
 }
+
+_MODULES: Final = {"bench": "bench.command"}
 
 # Old words -> new words. The first old word leads, the others stand anywhere after it.
 # Old names keep working for one release.
@@ -84,7 +87,9 @@ class LazyGroup(TyperGroup):
     def __getattribute__(self, name: str) -> Any:
         # Also readers of the commands, such as the generator of the docs, load them.
         if name in ("commands", "make_context"):
-            module = import_module(f"service.cli.{self.name}")
+            module = import_module(
+                _MODULES.get(str(self.name), f"service.cli.{self.name}")
+            )
             return getattr(typer.main.get_command(module.app), name)
         return super().__getattribute__(name)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from psycopg.rows import class_row
 
 from storage.hosts.host_rows import lock_hosts
+from storage.postgres.fetch import fetch_all
 from storage.postgres.pool import Conn
 
 
@@ -52,27 +53,27 @@ class Measure:
 def load_activity(conn: Conn) -> list[HostActivity]:
     """Return followed hosts, and streamed ones that are offline or throttled and
     due."""
-    with conn.cursor(row_factory=class_row(HostActivity)) as cursor:
-        cursor.execute(
-            """
-            SELECT id, state, mode, relay, source = 'configured' AS trusted, rate,
-                usual_rate, events, greatest(0, events - measured_events) AS fresh,
-                extract(epoch FROM now()
-                    - greatest(coalesce(measured_at, first_seen), moved_at))::float8
-                    AS elapsed,
-                extract(epoch FROM now() - moved_at)::float8 AS moved,
-                extract(epoch FROM now() - first_seen)::float8 AS age, usual_gap,
-                extract(epoch FROM now()
-                    - greatest(coalesce(fresh_at, first_seen), moved_at))::float8
-                    AS pause
-            FROM host
-            WHERE state IN ('new', 'streaming', 'needs_recheck', 'polling')
-               OR state IN ('offline', 'throttled') AND mode = 'stream'
-                  AND next_try <= now()
-            ORDER BY id
-            """
-        )
-        return cursor.fetchall()
+    return fetch_all(
+        conn,
+        HostActivity,
+        """
+        SELECT id, state, mode, relay, source = 'configured' AS trusted, rate,
+            usual_rate, events, greatest(0, events - measured_events) AS fresh,
+            extract(epoch FROM now()
+                - greatest(coalesce(measured_at, first_seen), moved_at))::float8
+                AS elapsed,
+            extract(epoch FROM now() - moved_at)::float8 AS moved,
+            extract(epoch FROM now() - first_seen)::float8 AS age, usual_gap,
+            extract(epoch FROM now()
+                - greatest(coalesce(fresh_at, first_seen), moved_at))::float8
+                AS pause
+        FROM host
+        WHERE state IN ('new', 'streaming', 'needs_recheck', 'polling')
+           OR state IN ('offline', 'throttled') AND mode = 'stream'
+              AND next_try <= now()
+        ORDER BY id
+        """,
+    )
 
 
 def save_measures(conn: Conn, measures: Sequence[Measure]) -> None:
@@ -114,7 +115,6 @@ class Gauge:
 
 
 def load_gauges(conn: Conn) -> dict[str, Gauge]:
-    """Return the measured counters by name."""
     with conn.cursor(row_factory=class_row(Gauge)) as cursor:
         cursor.execute(
             """

@@ -82,12 +82,7 @@ def _due(
 
 
 def save_list_cursor(
-    conn: Conn,
-    host: int,
-    began: datetime,
-    list_cursor: str | None,
-    *,
-    done: bool,
+    conn: Conn, host: int, began: datetime, list_cursor: str | None, *, done: bool
 ) -> None:
     """Save the cursor of the listing that began at `began`, or its end.
 

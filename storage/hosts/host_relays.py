@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from storage.postgres.fetch import fetch_value
 from storage.postgres.pool import Conn
 
 
@@ -13,12 +14,13 @@ def has_relays(conn: Conn) -> bool:
 
 def relay_is_read(conn: Conn) -> bool:
     """Return True if a relay currently brings the events of relayed hosts."""
-    row = conn.execute(
-        "SELECT EXISTS (SELECT FROM host WHERE relay"
-        " AND state IN ('streaming', 'needs_recheck'))"
-    ).fetchone()
-    assert row is not None
-    return bool(row[0])
+    return bool(
+        fetch_value(
+            conn,
+            "SELECT EXISTS (SELECT FROM host WHERE relay"
+            " AND state IN ('streaming', 'needs_recheck'))",
+        )
+    )
 
 
 def relayed_hosts(conn: Conn) -> list[int]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from psycopg.rows import class_row
 
 from protocol.events.drops import DropReason
 from storage.hosts.host_rows import shown_state
 from storage.hosts.host_strikes import STRIKES_NOW
+from storage.postgres.fetch import fetch_all
 from storage.postgres.pool import Conn
 
 MOST_COUNTED: Final = 10_000
@@ -91,7 +92,6 @@ class HostFacts:
 
     @property
     def shown_state(self) -> str:
-        """Return the state as pages show it."""
         return shown_state(self.state, self.tries)
 
     @property
@@ -151,14 +151,14 @@ def host_report(
         return None
     return HostReport(
         facts,
-        _rows(
+        fetch_all(
             conn,
             Move,
             "SELECT at, before, after, why FROM host_move WHERE host = %s"
             " ORDER BY id DESC",
             (facts.id,),
         ),
-        _rows(
+        fetch_all(
             conn,
             HostDrop,
             # Uses the primary key (reason, host).
@@ -166,7 +166,7 @@ def host_report(
             " WHERE host = %s AND reason = ANY(%s) ORDER BY n DESC, reason",
             (facts.id, [str(reason) for reason in DropReason]),
         ),
-        _rows(
+        fetch_all(
             conn,
             RepoFailure,
             f"""
@@ -180,11 +180,3 @@ def host_report(
             (facts.id, bound),
         ),
     )
-
-
-def _rows(
-    conn: Conn, kind: type[Any], query: str, values: tuple[Any, ...]
-) -> list[Any]:
-    with conn.cursor(row_factory=class_row(kind)) as cursor:
-        cursor.execute(query, values)
-        return cursor.fetchall()

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 
 from storage.hosts.host_rows import shown_state
+from storage.postgres.fetch import fetch_all
 from storage.postgres.pool import Conn
 
 
@@ -98,32 +99,31 @@ class WatchedHost:
 
     @property
     def shown_state(self) -> str:
-        """Return the state as pages show it."""
         return shown_state(self.state, self.tries)
 
 
 def watched_hosts(conn: Conn, *, limit: int = 5_000) -> list[WatchedHost]:
     """Return the hosts that alarms check: configured ones, relays, then the busiest."""
-    with conn.cursor(row_factory=class_row(WatchedHost)) as cursor:
-        cursor.execute(
-            """
-            SELECT hostname, state, mode, relay, source = 'configured' AS trusted,
-                rate, usual_rate, usual_gap,
-                extract(epoch FROM now() - moved.at)::float8 AS silent_s,
-                extract(epoch FROM moved.at - last_event_at)::float8 AS lag_s,
-                extract(epoch FROM now() - moved_at)::float8 AS away_s,
-                extract(epoch FROM moved.at - first_seen)::float8 AS known_s, error,
-                tries
-            FROM host LEFT JOIN (
-                SELECT host, max(updated_at) AS at FROM host_cursor GROUP BY host
-            ) moved ON moved.host = host.id
-            WHERE state NOT IN ('relayed', 'banned')
-            ORDER BY source = 'configured' DESC, relay DESC, usual_rate DESC, id
-            LIMIT %s
-            """,
-            (limit,),
-        )
-        return cursor.fetchall()
+    return fetch_all(
+        conn,
+        WatchedHost,
+        """
+        SELECT hostname, state, mode, relay, source = 'configured' AS trusted,
+            rate, usual_rate, usual_gap,
+            extract(epoch FROM now() - moved.at)::float8 AS silent_s,
+            extract(epoch FROM moved.at - last_event_at)::float8 AS lag_s,
+            extract(epoch FROM now() - moved_at)::float8 AS away_s,
+            extract(epoch FROM moved.at - first_seen)::float8 AS known_s, error,
+            tries
+        FROM host LEFT JOIN (
+            SELECT host, max(updated_at) AS at FROM host_cursor GROUP BY host
+        ) moved ON moved.host = host.id
+        WHERE state NOT IN ('relayed', 'banned')
+        ORDER BY source = 'configured' DESC, relay DESC, usual_rate DESC, id
+        LIMIT %s
+        """,
+        (limit,),
+    )
 
 
 def drop_totals(conn: Conn) -> dict[str, int]:

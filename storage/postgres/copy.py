@@ -34,10 +34,7 @@ def fixed_packer(types: Sequence[str]) -> struct.Struct:
 
 
 def copy_packed(
-    conn: Conn,
-    table: str,
-    columns: Sequence[str],
-    rows: Iterable[bytes],
+    conn: Conn, table: str, columns: Sequence[str], rows: Iterable[bytes]
 ) -> None:
     """COPY packed rows. `table` and `columns` are our own names."""
     body = b"".join(rows)

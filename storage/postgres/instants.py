@@ -18,7 +18,6 @@ def to_micros(moment: datetime) -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """Return the time of `to_micros`."""
     return _EPOCH + micros * _MICROSECOND
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, LiteralString
 
+from storage.postgres.fetch import fetch_int
 from storage.postgres.pool import Conn
 
 
@@ -53,8 +54,8 @@ def hold_shard(conn: Conn, shard: int) -> bool:
 
 
 def count_shards(conn: Conn) -> int:
-    """Return the number of running shards of this database."""
-    row = conn.execute(
+    return fetch_int(
+        conn,
         """
         SELECT count(*) FROM pg_locks
         WHERE locktype = 'advisory' AND classid = %s AND objsubid = 2 AND granted
@@ -62,9 +63,7 @@ def count_shards(conn: Conn) -> int:
                           WHERE datname = current_database())
         """,
         (_SHARDS,),
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    )
 
 
 def _take(conn: Conn, query: LiteralString, *keys: int) -> bool:

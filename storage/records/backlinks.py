@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from storage.collections import FOLLOW_SUBJECT
+from storage.postgres.fetch import fetch_int
 from storage.postgres.instants import from_micros, micros_sql
 from storage.postgres.pool import Conn
 from storage.records.links import partition_of
@@ -64,11 +65,7 @@ def find_links(
 
 
 def find_followers(
-    conn: Conn,
-    actor: int,
-    *,
-    limit: int,
-    after: Sequence[int] | None = None,
+    conn: Conn, actor: int, *, limit: int, after: Sequence[int] | None = None
 ) -> LinkPage:
     """Return a page of accounts that follow `actor`, always newest first."""
     where = (
@@ -82,11 +79,7 @@ def find_followers(
 
 
 def find_follows(
-    conn: Conn,
-    actor: int,
-    *,
-    limit: int,
-    after: Sequence[int] | None = None,
+    conn: Conn, actor: int, *, limit: int, after: Sequence[int] | None = None
 ) -> LinkPage:
     """Return a page of accounts that `actor` follows, as `find_links` does.
 
@@ -161,16 +154,11 @@ def _keyset(mode: int, link: LinkSource) -> list[int]:
 
 
 def _count_up_to(
-    conn: Conn,
-    partition: str,
-    where: str,
-    values: Mapping[str, int],
-    most: int,
+    conn: Conn, partition: str, where: str, values: Mapping[str, int], most: int
 ) -> int:
-    row = conn.execute(
+    return fetch_int(
+        conn,
         f"SELECT count(*) FROM (SELECT FROM {partition} l WHERE {where}"
         " LIMIT %(most)s) AS counted",
         {**values, "most": most},
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    )

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 import zstandard
 
 from storage.postgres.copy import copy_packed
+from storage.postgres.fetch import fetch_int
 from storage.postgres.pool import Conn
 from storage.states import STATUS_ACTIVE
 
@@ -65,11 +66,7 @@ class LogBounds(NamedTuple):
     size: int
 
 
-def append(
-    conn: Conn,
-    frames: Iterable[bytes],
-    messages: Iterable[int] = (),
-) -> None:
+def append(conn: Conn, frames: Iterable[bytes], messages: Iterable[int] = ()) -> None:
     """Store frames, in order. Does not commit.
 
     `messages` is the number of Jetstream messages of each frame, one by default. Call
@@ -179,7 +176,6 @@ def find_seq(conn: Conn, time_us: int) -> int:
 
 
 def load_bounds(conn: Conn) -> LogBounds:
-    """Return the bounds of what can be read now."""
     row = conn.execute("SELECT coalesce(sum(size), 0) FROM event_block").fetchone()
     assert row is not None
     newest, _ = load_tail(conn)
@@ -188,7 +184,8 @@ def load_bounds(conn: Conn) -> LogBounds:
 
 def load_oldest(conn: Conn) -> int:
     """Return the lowest kept number, or the next one if none is kept."""
-    row = conn.execute(
+    return fetch_int(
+        conn,
         """
         SELECT coalesce(
             (SELECT last_seq - count + 1 FROM event_block
@@ -196,10 +193,8 @@ def load_oldest(conn: Conn) -> int:
             (SELECT last_seq + 1 FROM event_counter),
             1
         )
-        """
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+        """,
+    )
 
 
 def load_tail(conn: Conn) -> tuple[int, int]:

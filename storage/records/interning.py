@@ -13,6 +13,7 @@ from typing import Final, Generic, TypeVar
 
 from protocol.syntax.tid import Tid, is_tid, tid_from_int, tid_to_int
 from storage.collections import COLLECTION_IDS, PATHS, RKEY_SELF
+from storage.postgres.fetch import fetch_int
 from storage.postgres.pool import Conn, Pool
 from storage.records.edge_batch import tid_numbers
 
@@ -65,12 +66,7 @@ class Interner:
     all wait for one more.
     """
 
-    def __init__(
-        self,
-        pool: Pool,
-        *,
-        cache_size: int = _DEFAULT_CACHE,
-    ) -> None:
+    def __init__(self, pool: Pool, *, cache_size: int = _DEFAULT_CACHE) -> None:
         self._pool = pool
         self._actors: _Cache[str, int] = _Cache(cache_size)
         self._dids: _Cache[int, str] = _Cache(cache_size)
@@ -265,6 +261,4 @@ def _make_path(conn: Conn, collection: int, path: str) -> int:
         "INSERT INTO path (collection, path) VALUES (%s, %s) ON CONFLICT DO NOTHING",
         (collection, path),
     )
-    row = conn.execute(look, (collection, path)).fetchone()
-    assert row is not None
-    return int(row[0])
+    return fetch_int(conn, look, (collection, path))

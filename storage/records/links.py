@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from storage.collections import LINK_PARTITIONS
 from storage.postgres.arrays import int_columns
 from storage.postgres.copy import copy_packed, fixed_packer
+from storage.postgres.fetch import fetch_int
 from storage.postgres.instants import micros_sql, to_micros
 from storage.postgres.pool import Conn
 
@@ -72,7 +73,6 @@ def pg_time(moment: datetime) -> int:
 
 
 def partition_of(path: int) -> str:
-    """Return the table that holds links of a path."""
     return PARTITION_OF.get(path, DEFAULT_PARTITION)
 
 
@@ -182,15 +182,11 @@ def delete_links_of(conn: Conn, actor: int, *, most_bytes: int) -> None:
 
 
 def _size(conn: Conn, partition: str) -> int:
-    row = conn.execute("SELECT pg_relation_size(%s)", (partition,)).fetchone()
-    assert row is not None
-    return int(row[0])
+    return fetch_int(conn, "SELECT pg_relation_size(%s)", (partition,))
 
 
 def find_wrong_links(
-    conn: Conn,
-    partition: str,
-    rows: Sequence[tuple[LinkRow, int]],
+    conn: Conn, partition: str, rows: Sequence[tuple[LinkRow, int]]
 ) -> tuple[list[LinkRow], int]:
     """Return the missing edges of a partition, and the number of surplus ones.
 
@@ -234,11 +230,9 @@ def count_links_of(conn: Conn, actor: int) -> dict[str, int]:
 
 def count_default_links_of(conn: Conn, actor: int) -> int:
     """Count an account's edges in the default partition, by their index."""
-    row = conn.execute(
-        f"SELECT count(*) FROM {DEFAULT_PARTITION} WHERE actor = %s", (actor,)
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    return fetch_int(
+        conn, f"SELECT count(*) FROM {DEFAULT_PARTITION} WHERE actor = %s", (actor,)
+    )
 
 
 def links_size(conn: Conn) -> int:
@@ -251,11 +245,7 @@ def links_size(conn: Conn) -> int:
 
 
 def find_packed(
-    conn: Conn,
-    path: int,
-    target: tuple[int, int, int],
-    *,
-    limit: int,
+    conn: Conn, path: int, target: tuple[int, int, int], *, limit: int
 ) -> dict[LinkRow, bytes]:
     """Return up to `limit` edges to `target`, with their packed form."""
     actor, collection, rkey = target

@@ -266,11 +266,7 @@ def _stream(
         cursor.itersize = _PAGE_ROWS
         cursor.execute(query, (actor, collection))
         for rkey, text, stored in cursor:
-            yield (
-                rkey,
-                text,
-                stored or fetch_large(conn, actor, collection, rkey),
-            )
+            yield (rkey, text, stored or fetch_large(conn, actor, collection, rkey))
 
 
 def fetch_large(conn: Conn, actor: int, collection: int, rkey: int) -> bytes:

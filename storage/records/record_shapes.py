@@ -82,7 +82,6 @@ class Shape:
 
 
 def _text(text: str) -> bytes:
-    """Return the CBOR of a short text."""
     raw = text.encode()
     size = len(raw)
     return (bytes([0x60 + size]) if size < 24 else bytes([0x78, size])) + raw

@@ -73,8 +73,7 @@ LIST: Final = _table(
     count=stats.LISTS,
 )
 LIST_ITEM: Final = _table(
-    "list_item",
-    "actor int4, rkey int8, list_actor int4, list_rkey int8, subject int4",
+    "list_item", "actor int4, rkey int8, list_actor int4, list_rkey int8, subject int4"
 )
 STARTER_PACK: Final = _table(
     "starter_pack",

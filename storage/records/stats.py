@@ -87,8 +87,6 @@ class StatsChange:
 
 @dataclass(frozen=True, slots=True)
 class PostStats:
-    """Counts of one post."""
-
     likes: int = 0
     reposts: int = 0
     replies: int = 0
@@ -174,7 +172,6 @@ class StatsPile:
         self._piled = False
 
     def add(self, changes: StatsChange) -> None:
-        """Add the changes of a batch."""
         self._change.merge(changes)
         change = self._change
         counted = len(change.posts) + len(change.subjects) + len(change.actors)

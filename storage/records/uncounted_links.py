@@ -19,6 +19,7 @@ from storage.collections import (
 )
 from storage.postgres.arrays import int_columns
 from storage.postgres.copy import copy_packed
+from storage.postgres.fetch import fetch_int
 from storage.postgres.pool import Conn
 from storage.records.links import (
     COLUMNS,
@@ -41,11 +42,7 @@ _ROW: Final = ", ".join(f"u.{name}" for name in LinkRow._fields)
 
 
 def set_apart(
-    conn: Conn,
-    partition: str,
-    packed: Sequence[bytes],
-    *,
-    fresh: bool,
+    conn: Conn, partition: str, packed: Sequence[bytes], *, fresh: bool
 ) -> tuple[list[bytes], list[LinkRow]]:
     """Store the new edges that do not count; of several the first key counts.
 
@@ -166,7 +163,8 @@ def find_aside(conn: Conn, partition: str, rows: Sequence[LinkRow]) -> int:
     Each is named once. It must be stored once, and be stale or have a counted edge to
     its subject.
     """
-    row = conn.execute(
+    return fetch_int(
+        conn,
         f"""
         SELECT count(*) FROM (
             SELECT FROM unnest(
@@ -187,9 +185,7 @@ def find_aside(conn: Conn, partition: str, rows: Sequence[LinkRow]) -> int:
         ) AS found
         """,
         int_columns(rows, 6),
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    )
 
 
 def count_uncounted_of(conn: Conn, actor: int) -> dict[str, int]:

@@ -48,7 +48,6 @@ def normalize_url(url: str) -> str:
 
 
 def domain_of(url: str) -> str | None:
-    """Return the domain of a URL, or None."""
     parts = _split(url)
     host = normalize_domain(parts.hostname or "") if parts else ""
     return host or None

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from psycopg.rows import class_row
-
 from protocol.syntax.did import Did
+from storage.postgres.fetch import fetch_all
 from storage.postgres.pool import Conn
 from storage.states import STATUS_DELETED
 
@@ -49,11 +48,7 @@ def asking_time(conn: Conn) -> datetime:
 
 
 def note_statuses(
-    conn: Conn,
-    actors: Sequence[int],
-    host: int,
-    *,
-    fresh_for: float = 0.0,
+    conn: Conn, actors: Sequence[int], host: int, *, fresh_for: float = 0.0
 ) -> None:
     """Note that a host reported the status of these accounts of its own.
 
@@ -97,7 +92,6 @@ def told_since(conn: Conn, asked: Mapping[int, datetime]) -> set[int]:
 
 
 def note_unknown(conn: Conn, actor: int) -> None:
-    """Note that the host does not know the repo."""
     conn.execute(
         "UPDATE repo SET status_at = now(), unknown = least(unknown + 1, 1000)"
         " WHERE actor = %s",
@@ -106,12 +100,7 @@ def note_unknown(conn: Conn, actor: int) -> None:
 
 
 def doubtful_accounts(
-    conn: Conn,
-    *,
-    older_than: float,
-    confirm_after: float,
-    limit: int,
-    per_host: int,
+    conn: Conn, *, older_than: float, confirm_after: float, limit: int, per_host: int
 ) -> list[DoubtfulAccount]:
     """Return accounts whose host must be asked: never reported ones first.
 
@@ -119,48 +108,48 @@ def doubtful_accounts(
     seconds ago. At most `per_host` of one host and `limit` in all, without deleted
     accounts and hosts that must not be contacted now.
     """
-    with conn.cursor(row_factory=class_row(DoubtfulAccount)) as cursor:
-        cursor.execute(
-            f"""
-            WITH spared AS MATERIALIZED (
-                SELECT id FROM host
-                WHERE relay OR state IN ('banned', 'throttled', 'offline')
-                   OR rate_limited_until > now()
-            ), due AS (
-                (SELECT actor, host, status_at, unknown FROM repo
-                 WHERE status_at IS NULL AND {_ASKED} LIMIT %(ahead)s)
-                UNION ALL
-                (SELECT actor, host, status_at, unknown FROM repo
-                 WHERE status_at < now() - make_interval(secs => %(older)s)
-                   AND {_ASKED}
-                 ORDER BY status_at LIMIT %(ahead)s)
-                UNION ALL
-                (SELECT actor, host, status_at, unknown FROM repo
-                 WHERE unknown = 1
-                   AND status_at >= now() - make_interval(secs => %(older)s)
-                   AND status_at < now() - make_interval(secs => %(confirm)s)
-                   AND {_ASKED}
-                 LIMIT %(ahead)s)
-            ), placed AS (
-                SELECT due.*, row_number() OVER (
-                    PARTITION BY due.host ORDER BY status_at NULLS FIRST, actor
-                ) AS place
-                FROM due
-            )
-            SELECT actor, did, host, url, upstream_status AS status, unknown,
-                clock_timestamp() AS asked_at
-            FROM placed JOIN host ON host.id = placed.host
-            JOIN actor ON actor.id = placed.actor
-            WHERE place <= %(per_host)s
-            ORDER BY status_at NULLS FIRST, actor LIMIT %(limit)s
-            """,
-            {
-                "older": older_than,
-                "confirm": confirm_after,
-                "ahead": limit * 20,
-                "per_host": per_host,
-                "limit": limit,
-                "deleted": STATUS_DELETED,
-            },
+    return fetch_all(
+        conn,
+        DoubtfulAccount,
+        f"""
+        WITH spared AS MATERIALIZED (
+            SELECT id FROM host
+            WHERE relay OR state IN ('banned', 'throttled', 'offline')
+               OR rate_limited_until > now()
+        ), due AS (
+            (SELECT actor, host, status_at, unknown FROM repo
+             WHERE status_at IS NULL AND {_ASKED} LIMIT %(ahead)s)
+            UNION ALL
+            (SELECT actor, host, status_at, unknown FROM repo
+             WHERE status_at < now() - make_interval(secs => %(older)s)
+               AND {_ASKED}
+             ORDER BY status_at LIMIT %(ahead)s)
+            UNION ALL
+            (SELECT actor, host, status_at, unknown FROM repo
+             WHERE unknown = 1
+               AND status_at >= now() - make_interval(secs => %(older)s)
+               AND status_at < now() - make_interval(secs => %(confirm)s)
+               AND {_ASKED}
+             LIMIT %(ahead)s)
+        ), placed AS (
+            SELECT due.*, row_number() OVER (
+                PARTITION BY due.host ORDER BY status_at NULLS FIRST, actor
+            ) AS place
+            FROM due
         )
-        return cursor.fetchall()
+        SELECT actor, did, host, url, upstream_status AS status, unknown,
+            clock_timestamp() AS asked_at
+        FROM placed JOIN host ON host.id = placed.host
+        JOIN actor ON actor.id = placed.actor
+        WHERE place <= %(per_host)s
+        ORDER BY status_at NULLS FIRST, actor LIMIT %(limit)s
+        """,
+        {
+            "older": older_than,
+            "confirm": confirm_after,
+            "ahead": limit * 20,
+            "per_host": per_host,
+            "limit": limit,
+            "deleted": STATUS_DELETED,
+        },
+    )

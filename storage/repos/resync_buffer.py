@@ -61,7 +61,6 @@ def load_commits(conn: Conn, actor: int) -> list[CommitEvent]:
 
 
 def find_buffered(conn: Conn, actors: Sequence[int]) -> list[int]:
-    """Return those of these actors that have buffered commits."""
     rows = conn.execute(
         "SELECT DISTINCT actor FROM resync_buffer WHERE actor = ANY(%s) ORDER BY actor",
         (list(actors),),
@@ -96,7 +95,6 @@ def encode_commit(event: CommitEvent) -> bytes:
 
 
 def decode_commit(data: bytes) -> CommitEvent:
-    """Read a commit event written by `encode_commit`."""
     fields = cast("list[Any]", cbor.decode(data))
     did, rev, since, root, prev_data, commit, ops, drops, seq, host = fields
     return CommitEvent(

@@ -36,8 +36,6 @@ class UnkeptError(ValueError):
 
 
 class ScopeKind(StrEnum):
-    """The way that accounts of the index are chosen."""
-
     NETWORK = "network"
     DIDS = "dids"
     FOLLOWS = "follows"
@@ -188,11 +186,7 @@ def hold_scope(conn: Conn, scope: Scope) -> bool:
 
 
 def add_accounts(
-    conn: Conn,
-    dids: Iterable[str],
-    *,
-    mend: bool = False,
-    scope: Scope | None = None,
+    conn: Conn, dids: Iterable[str], *, mend: bool = False, scope: Scope | None = None
 ) -> int:
     """Add accounts; return the number of new ones. Does not commit.
 
@@ -262,7 +256,6 @@ def remove_accounts(conn: Conn, dids: Iterable[str]) -> int:
 
 
 def load_accounts(conn: Conn) -> set[str]:
-    """Return all accounts of the scope."""
     return {row[0] for row in conn.execute("SELECT did FROM scope_account")}
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from storage.postgres.arrays import int_array
+from storage.postgres.fetch import fetch_int
 from storage.postgres.pool import Conn
 
 
@@ -45,11 +46,7 @@ def put_selection(conn: Conn, collections: Collection[str]) -> int | None:
         "INSERT INTO selection (collections) VALUES (%s) ON CONFLICT DO NOTHING",
         (names,),
     )
-    row = conn.execute(
-        "SELECT id FROM selection WHERE collections = %s", (names,)
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
+    return fetch_int(conn, "SELECT id FROM selection WHERE collections = %s", (names,))
 
 
 def load_selections(conn: Conn, ids: Iterable[int]) -> dict[int, Selection]:

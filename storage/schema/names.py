@@ -5,16 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from storage.collections import FIRST_FREE_ID
-from storage.schema.columns import (
-    NOW,
-    flag,
-    int4,
-    int8,
-    one_of,
-    table,
-    text,
-    time,
-)
+from storage.schema.columns import NOW, flag, int4, int8, one_of, table, text, time
 from storage.states import STATUS_ACTIVE, UPSTREAM_STATUSES
 
 actor = table(

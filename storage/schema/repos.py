@@ -47,9 +47,7 @@ repo = table(
     sa.Column("unknown", sa.SmallInteger, nullable=False, server_default=ZERO),
     one_of("state", REPO_STATES),
     sa.Index(
-        "repo_work_idx",
-        "next_try",
-        postgresql_where=sa.text("state <> 'synchronized'"),
+        "repo_work_idx", "next_try", postgresql_where=sa.text("state <> 'synchronized'")
     ),
     sa.Index(
         "repo_waiting_idx", "host", postgresql_where=sa.text("state <> 'synchronized'")

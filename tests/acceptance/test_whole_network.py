@@ -151,7 +151,7 @@ def test_first_start_indexes_all_demo_accounts(network: Network) -> None:
 
 
 def test_every_repo_passes_the_audit(network: Network) -> None:
-    audited = network.run("audit", "--json", "--counts")
+    audited = network.run("repo", "audit", "--json", "--counts")
     assert audited.returncode == 0, audited.stderr
     repos = [json.loads(line) for line in audited.stdout.splitlines()]
     assert len(repos) >= 200
@@ -209,7 +209,7 @@ def wait_for_repos(other: Network, count: int) -> None:
     deadline = time.monotonic() + 120
     line = f'bigworld_repos{{state="synchronized"}} {count}.0'
     while line not in shown_metrics(other).splitlines():
-        assert time.monotonic() < deadline, other.run("repos", "--json").stdout
+        assert time.monotonic() < deadline, other.run("repo", "--json").stdout
         time.sleep(0.2)
 
 
@@ -228,8 +228,8 @@ def test_up_with_host_indexes_up_to_the_account_cap(
         assert "plc" not in {path.stem for path in (other.home / "logs").iterdir()}
         wait_for_repos(other, 7)
         time.sleep(3)
-        assert len(other.run("repos", "--json").stdout.splitlines()) == 7
-        assert other.run("audit").returncode == 0
+        assert len(other.run("repo", "--json").stdout.splitlines()) == 7
+        assert other.run("repo", "audit").returncode == 0
     finally:
         assert other.stop() == 0
 
@@ -247,7 +247,7 @@ def test_up_with_did_indexes_one_account(network: Network, short_folder: Path) -
     try:
         wait_for_repos(other, 1)
         time.sleep(3)
-        listed = other.run("repos", "--json").stdout.splitlines()
+        listed = other.run("repo", "--json").stdout.splitlines()
         assert [json.loads(line)["did"] for line in listed] == [bob]
     finally:
         assert other.stop() == 0

@@ -14,11 +14,11 @@ from sqlalchemy.dialects import postgresql
 from storage.migrate import TARGETS, merged_metadata
 
 ROOT = Path(__file__).resolve().parents[2]
-_TABLE = re.compile(r"^\w+(?:: [^=]+)? = (?:(?:sa\.)?Table|table)\($")
+_TABLE = re.compile(r"^\w+(?:: [^=]+)? = (?:(?:sa\.)?Table|table|_described)\($")
 _COLUMN = re.compile(
     r'^\s+(?:(?:sa\.)?Column|int4|int8|text|octets|flag|time)\(\s*"(\w+)"'
 )
-_NAME = re.compile(r'^\s+"(\w+)",$')
+_NAME = re.compile(r'^\s+(?:"|narrow\.)(\w+)"?,$')
 _OPEN = re.compile(r"^\s+(?:(?:sa\.)?Column|int4|int8|text|octets|flag|time)\($")
 
 
@@ -102,7 +102,7 @@ def read_file(text: str) -> Notes:
             opens = "column"
             continue
         if name and opens == "table":
-            table = name[1]
+            table = name[1].lower()
             notes[table, ""] = " ".join(comment)
         elif table and (column or (name and opens == "column")):
             found = column or name

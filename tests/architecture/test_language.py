@@ -23,8 +23,6 @@ PACKAGES: Final = (
 # Packages whose language is still being mended.
 PENDING: Final = {
     "appview",
-    "bench",
-    "demo",
     "feeds",
     "mirror",
     "search",

@@ -1,4 +1,4 @@
-"""Networks of our own servers, and an index that finds them by itself."""
+"""Networks of our own servers, and an index that crawls them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from network.http.policy import HostLimits
 
 @pytest.fixture(scope="module", autouse=True)
 def cheap_passwords() -> Iterator[None]:
-    """Hash passwords in a moment: accounts are made by the hundred."""
+    """Make password hashing cheap: accounts are created by the hundred."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pds.server.passwords._LOG_N", 4)
         yield
@@ -23,7 +23,7 @@ def cheap_passwords() -> Iterator[None]:
 
 @pytest.fixture
 def network(make_database: Callable[[str], str]) -> Iterator[World]:
-    """A directory; servers are started by the test."""
+    """Start a directory; the test starts servers."""
     with ExitStack() as stack:
         world = World(make_database, stack)
         world.start_plc()
@@ -32,7 +32,7 @@ def network(make_database: Callable[[str], str]) -> Iterator[World]:
 
 @pytest.fixture
 def index(index_db: str, network: World) -> Iterator[CrawlWorld]:
-    """An index whose crawler asks that directory."""
+    """Open an index whose crawler uses that directory."""
     opened = CrawlWorld(index_db)
     opened.open_clients = clients_opener(
         opened.pool,
@@ -46,7 +46,7 @@ def index(index_db: str, network: World) -> Iterator[CrawlWorld]:
 
 @pytest.fixture
 def world(index_db: str) -> Iterator[CrawlWorld]:
-    """An index, and hosts that the test adds."""
+    """Open an index; the test adds hosts."""
     opened = CrawlWorld(index_db)
     yield opened
     opened.close()

@@ -1,4 +1,4 @@
-"""Accounts that write: signed commits, frames of the stream, whole repos as CAR."""
+"""Accounts that write signed commits, stream frames and whole repos."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Op = tuple[str, str, Any]
 
 
 class Author:
-    """One account. `write` makes a commit; `frame` puts the last one on a stream.
+    """One account. `write` makes a commit, `frame` puts the last one on a stream.
 
     `minimal` commits bring the fewest nodes that undo them.
     """
@@ -59,7 +59,7 @@ class Author:
         return tid_from_int(self._tick() << 10)
 
     def write(self, ops: Sequence[Op]) -> None:
-        """Commit some operations. Values are what `cbor.encode` takes."""
+        """Commit operations; values are encoded by `cbor.encode`."""
         since, prev_data = self.rev, self.data
         tree = Tree(self.nodes.get, self.data)
         listed: list[dict[str, Any]] = []

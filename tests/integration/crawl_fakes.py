@@ -1,5 +1,4 @@
-"""Stand-ins for the parts around the crawler: hosts that lie as told, a directory in
-memory, and a sink that only remembers."""
+"""Doubles around the crawler: a directory in memory, and a recording sink."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ from storage.repos.identities import save_document
 
 @dataclass
 class FakeResolver:
-    """Documents by DID; counts what was asked."""
+    """Documents by DID; counts requests."""
 
     documents: dict[str, DidDocument] = field(default_factory=dict)
     asked: list[tuple[str, bool]] = field(default_factory=list)
@@ -121,7 +120,7 @@ class FakeApplied:
 
 @dataclass
 class FakeSink:
-    """Remembers events and cursors, and handles."""
+    """Records events, cursors and handles."""
 
     events: list[Event] = field(default_factory=list)
     cursors: dict[int, int] = field(default_factory=dict)

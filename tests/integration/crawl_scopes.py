@@ -1,4 +1,4 @@
-"""Scopes that are set, and accounts for them."""
+"""Scopes, and accounts for them."""
 
 from __future__ import annotations
 

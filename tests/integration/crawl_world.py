@@ -1,5 +1,4 @@
-"""A small network for the crawler: hosts with streams, repos and listings, all in
-memory, and the whole write side of the index behind a real firehose."""
+"""A small network for the crawler: hosts in memory, a firehose, and the index."""
 
 from __future__ import annotations
 
@@ -40,8 +39,10 @@ QUICK = StreamTimes(first=0.05, longest=0.5)
 
 
 class FakeHost:
-    """A PDS in memory. `repo_errors`: DID -> XRPC error name for getRepo; a `lenient`
-    one takes a cursor of the future for none at all."""
+    """A PDS in memory.
+
+    `repo_errors` maps DIDs to errors of getRepo; `lenient` ignores future cursors.
+    """
 
     def __init__(self) -> None:
         self.authors: dict[str, Author] = {}
@@ -78,7 +79,7 @@ class FakeHost:
         return seq
 
     def tell(self, author: Author, active: bool, status: str | None = None) -> int:
-        """Change the state of an account, and tell of it."""
+        """Change the state of an account, and send the event."""
         if active:
             self.statuses.pop(author.did, None)
         else:
@@ -86,11 +87,9 @@ class FakeHost:
         return self.send(lambda seq: account_frame(author.did, seq, active, status))
 
     def post(self, author: Author, *ops: tuple[str, str, Any]) -> int:
-        """Commit, and tell of it."""
+        """Commit, and send the event."""
         author.write(ops)
         return self.send(author.frame)
-
-    # the event source
 
     async def tail(self) -> int:
         await asyncio.to_thread(self.before_place)
@@ -102,8 +101,6 @@ class FakeHost:
     async def events_after(self, seq: int, limit: int) -> Sequence[tuple[int, bytes]]:
         start = bisect_right(self.frames, seq, key=lambda event: event[0])
         return self.frames[start : start + limit]
-
-    # the endpoints
 
     async def _subscribe(self, websocket: WebSocket) -> None:
         cursor = websocket.query_params.get("cursor")
@@ -271,8 +268,12 @@ class CrawlWorld:
         with self.pool.connection() as conn:
             return conn.execute(sql, params).fetchall()  # type: ignore[arg-type]
 
+    def execute(self, sql: str, *params: Any) -> None:
+        with self.pool.connection() as conn:
+            conn.execute(sql, params)  # type: ignore[arg-type]
+
     def heads(self) -> dict[str, tuple[str, bytes | None]]:
-        """DID -> (state, root) of every repo."""
+        """Return DID -> (state, root) of every repo."""
         rows = self.query(
             "SELECT did, state, data FROM repo JOIN actor ON actor.id = repo.actor"
         )
@@ -306,7 +307,7 @@ def wait_until(
     seconds: float = 20.0,
     what: str | Callable[[], str] = "it did not happen in time",
 ) -> None:
-    """Poll until `check` is true; fail after `seconds`, saying what did not happen."""
+    """Poll until `check` is true; fail after `seconds` with `what`."""
     end = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < end, what if isinstance(what, str) else what()

@@ -47,7 +47,7 @@ class Answer:
 
 @dataclass
 class Client:
-    """Speaks XRPC to one server, as one account once it has a token."""
+    """An XRPC client of one server, for one account once it has a token."""
 
     url: str
     token: str | None = None
@@ -77,8 +77,7 @@ class Client:
                 return Answer(error.code, error.headers, error.read())
 
     def announce(self, path: str, size: int, mime: str) -> Answer:
-        """The answer to a POST of which only the head was sent: one that is refused by
-        its size alone. Whoever sent the body as well might find nobody who reads it."""
+        """POST only the head of a request, which is refused by its size."""
         address = urllib.parse.urlsplit(self.url).netloc
         connection = http.client.HTTPConnection(address, timeout=30)
         with closing(connection):
@@ -130,7 +129,7 @@ class Client:
 
 @dataclass
 class World:
-    """One directory, and the servers started so far. Close it by its stack."""
+    """One directory, and the servers started so far."""
 
     make_database: Callable[[str], str]
     stack: ExitStack
@@ -183,7 +182,7 @@ def free_port() -> int:
 
 
 def sign_up(server: Client, handle: str, **more: Any) -> Client:
-    """A client logged in as a new account."""
+    """Return a client logged in as a new account."""
     answer = Client(server.url).post(
         "com.atproto.server.createAccount",
         {"handle": handle, "password": PASSWORD} | more,
@@ -196,7 +195,7 @@ def sign_up(server: Client, handle: str, **more: Any) -> Client:
 
 
 def signing_key_of(plc_url: str, did: str) -> PublicKey:
-    """The signing key that the directory has for an account."""
+    """Return the signing key of an account in the directory."""
     with urllib.request.urlopen(f"{plc_url}/{did}", timeout=10) as answer:
         document = parse_did_document(json.load(answer), Did(did), dev=True)
     assert document.signing_key is not None

@@ -46,8 +46,7 @@ class TombstoneResolver(FakeResolver):
 
 
 class SyncLine:
-    """An account with one record, synchronized; `send` puts frames before the gate and
-    whatever passes it into the index."""
+    """An account with one synchronized record; `send` passes frames through to rows."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -77,12 +76,12 @@ class SyncLine:
         self.forget_counts()
 
     def settle_at(self, host: str | None, key: str | None = None) -> None:
-        """What the account's DID document says from now on."""
+        """Change the DID document of the account."""
         url = None if host is None else f"https://{host}"
         self.resolver.put(self.author.did, url, key or self.author.did_key)
 
     def wait(self, seconds: float = 61.0) -> None:
-        """Let time pass, so that an identity may be asked for again."""
+        """Let time pass, so that an identity may be refreshed again."""
         self.time += seconds
 
     def next_seq(self) -> int:
@@ -116,19 +115,19 @@ class SyncLine:
         return AccountLookups(CrawlSettings(), self._database, self._sink, clients)
 
     def send_again(self, *frames: bytes) -> None:
-        """Frames that were made before, with the numbers that are next."""
+        """Send earlier frames under the next numbers."""
         self.seq += len(frames)
         self.send(*frames)
 
     def forget_counts(self) -> None:
-        """Count from here."""
+        """Start counting again."""
         self.gate_drops.clear()
         self.to_resync.clear()
         self.refreshes = 0
         self._execute("TRUNCATE drop_count")
 
     def drops(self) -> Counter[str]:
-        """Reason -> how many, of the gate and of the index."""
+        """Return reason -> count, of the gate and of the index."""
         counted = self.query("SELECT reason, sum(n)::int FROM drop_count GROUP BY 1")
         return self.gate_drops + Counter(dict(counted))
 
@@ -136,7 +135,7 @@ class SyncLine:
         return str(self._repo()[0])
 
     def stored(self) -> tuple[str, bytes]:
-        """Revision and root as they are held."""
+        """Return the stored revision and root."""
         _, rev, data = self._repo()
         return rev, data
 
@@ -162,11 +161,11 @@ class SyncLine:
         return found[0][0] if found else 0
 
     def resyncing(self) -> None:
-        """Somebody fetches the repo from now on."""
+        """Claim the repo, as a fetch would."""
         self._execute("UPDATE repo SET state = 'resyncing'")
 
     def take_down(self) -> None:
-        """We hide the account by our own decision."""
+        """Take the account down locally."""
         self._execute("UPDATE actor SET takedown = 'spam'")
 
     def query(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
@@ -212,8 +211,7 @@ def car_of(root: bytes, blocks: dict[bytes, bytes]) -> bytes:
 
 
 def with_commit(author: Author, change: Callable[[dict[str, Any]], None]) -> Any:
-    """Changes for `Author.frame`: its commit block altered, signed again and put in
-    place, so that only what was altered is wrong."""
+    """Return changes for `Author.frame`: its commit block altered and signed again."""
     car = read_car(body_of(author)["blocks"])
     fields: Any = cbor.decode(car.blocks[car.root])
     del fields["sig"]
@@ -226,7 +224,7 @@ def with_commit(author: Author, change: Callable[[dict[str, Any]], None]) -> Any
 
 
 def without_block(author: Author, gone: Callable[[bytes, bytes], bool]) -> Any:
-    """Changes for `Author.frame`: the blocks without those that `gone` picks."""
+    """Return changes for `Author.frame`: blocks without those that `gone` selects."""
     car = read_car(body_of(author)["blocks"])
     kept = {
         cid: raw

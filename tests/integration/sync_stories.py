@@ -88,7 +88,7 @@ def dated(ahead_us: int) -> Story:
 
 
 def told(*accounts: tuple[bool, str | None], then: str | None = None) -> Story:
-    """`#account` messages (active, status), and a commit behind them."""
+    """Send `#account` messages (active, status), then a commit."""
 
     def story(line: SyncLine) -> None:
         for active, status in accounts:

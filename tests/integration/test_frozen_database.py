@@ -1,4 +1,4 @@
-"""The provider beside a PostgreSQL that does not answer."""
+"""The provider with a PostgreSQL that does not respond."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def frozen(server: EmbeddedPostgres) -> Iterator[None]:
             process.send_signal(signal.SIGCONT)
 
 
-def test_provider_says_that_its_database_is_frozen(
+def test_provider_reports_a_frozen_database(
     own_server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     own_server.ensure_database("frozen")

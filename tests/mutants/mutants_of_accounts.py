@@ -61,7 +61,7 @@ HOST = (
         "crawler/hosts/listing.py",
         "[account for account in accounts if account.pds == name]",
         "[account for account in accounts if account.pds]",
-        (f"{_LIARS}::test_a_host_that_lists_accounts_of_others_brings_none",),
+        (f"{_LIARS}::test_listing_of_foreign_accounts_admits_none",),
     ),
     Mutant(
         "fetched-repo-not-verified",
@@ -69,10 +69,7 @@ HOST = (
         "crawler/repos/repo_import.py",
         "RepoReader(key, did, time.time_ns() // 1_000, store)",
         "RepoReader(None, did, time.time_ns() // 1_000, store)",
-        (
-            f"{_LIARS}::"
-            "test_a_repo_that_is_not_what_its_owner_signed_is_not_taken[forged]",
-        ),
+        (f"{_LIARS}::test_repo_not_signed_by_its_owner_is_refused[forged]",),
     ),
     Mutant(
         "repo-of-another-account",
@@ -124,10 +121,8 @@ ACCOUNT = (
         "if actor < 0:",
         (
             f"{_APPLY}::test_newer_account_event_overrules_reply",
-            f"{_DELETION}"
-            "::test_a_listing_read_before_does_not_overrule_what_was_told[gone]",
-            f"{_DELETION}"
-            "::test_a_listing_read_before_does_not_overrule_what_was_told[back]",
+            f"{_DELETION}::test_older_listing_does_not_override_an_event[gone]",
+            f"{_DELETION}::test_older_listing_does_not_override_an_event[back]",
         ),
     ),
     Mutant(
@@ -161,7 +156,7 @@ ACCOUNT = (
         "appview/hydration/actors.py",
         "self.upstream_status == STATUS_ACTIVE",
         'self.upstream_status in (STATUS_ACTIVE, "throttled")',
-        (f"{_DELETION}::test_an_account_that_went_is_seen_nowhere[throttled]",),
+        (f"{_DELETION}::test_inactive_account_is_shown_nowhere[throttled]",),
     ),
     Mutant(
         "our-takedown-not-asked",
@@ -169,7 +164,7 @@ ACCOUNT = (
         "appview/hydration/actors.py",
         "            and self.takedown is None\n",
         "",
-        (f"{_DELETION}::test_our_own_takedown_is_another_matter",),
+        (f"{_DELETION}::test_local_takedown_is_independent_of_the_host",),
     ),
     Mutant(
         "upstream-lifts-our-takedown",
@@ -189,8 +184,8 @@ ACCOUNT = (
         " or not accounts[a].shown}",
         "}",
         (
-            f"{_DELETION}::test_an_account_that_went_is_seen_nowhere[deleted]",
             f"{_SEARCH_SYNC}::test_hidden_accounts_return",
+            f"{_DELETION}::test_inactive_account_is_shown_nowhere[deleted]",
         ),
     ),
     Mutant(
@@ -199,7 +194,7 @@ ACCOUNT = (
         "indexer/account.py",
         "for actor, _ in rows])",
         "for actor, _ in rows[:0]])",
-        (f"{_DELETION}::test_an_account_that_went_is_seen_nowhere[deleted]",),
+        (f"{_DELETION}::test_inactive_account_is_shown_nowhere[deleted]",),
     ),
     Mutant(
         "forgotten-without-asking",
@@ -220,7 +215,7 @@ ACCOUNT = (
         "",
         (
             f"{_ACCOUNTS}::test_deletions_are_done_once",
-            f"{_DELETION}::test_a_large_account_is_forgotten_in_bounded_steps",
+            f"{_DELETION}::test_large_account_is_purged_in_bounded_steps",
         ),
     ),
     Mutant(
@@ -229,7 +224,7 @@ ACCOUNT = (
         "indexer/account.py",
         "_PURGE_ROWS: Final = 2_000",
         "_PURGE_ROWS: Final = 2_000_000",
-        (f"{_DELETION}::test_a_large_account_is_forgotten_in_bounded_steps",),
+        (f"{_DELETION}::test_large_account_is_purged_in_bounded_steps",),
     ),
     Mutant(
         "fetched-back-from-the-dead",
@@ -253,6 +248,6 @@ ACCOUNT = (
         "crawler/identities/identity_jobs.py",
         "        if not job.doubted:\n",
         "        if job.doubted is not None:\n",
-        (f"{_IDENTITIES}::test_an_answer_from_memory_does_not_settle_a_doubt",),
+        (f"{_IDENTITIES}::test_cached_document_does_not_settle_a_refresh",),
     ),
 )

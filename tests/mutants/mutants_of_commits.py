@@ -202,7 +202,7 @@ SIZE = (
         "crawler/hosts/page_guard.py",
         "            if digest in self._seen:\n",
         "            if digest == self._seen:\n",
-        (f"{_LISTING}::test_a_listing_without_end_is_left_after_two_pages",),
+        (f"{_LISTING}::test_endless_listing_stops_after_two_pages",),
     ),
     Mutant(
         "a-lookup-for-each-lie",

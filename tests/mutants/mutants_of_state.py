@@ -229,7 +229,7 @@ VANISHED = (
             f"{_VANISHED}::test_shares_that_vanished",
             f"{_CHECKOUT}::test_vanished_records_are_deleted",
             "tests/integration/live/test_crawl_firehose.py::"
-            "test_a_resync_takes_away_what_vanished[whole-0.5]",
+            "test_resync_removes_vanished_records[whole-0.5]",
         ),
     ),
     Mutant(

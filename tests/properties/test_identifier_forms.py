@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.syntax import (
     AtUri,
+    RecordKey,
     TidClock,
     datetime_from_us,
     datetime_us,
@@ -20,7 +21,6 @@ from protocol.syntax import (
     parse_handle,
     parse_nsid,
     parse_path,
-    parse_record_key,
     tid_from_int,
     tid_time_us,
     tid_to_int,
@@ -41,7 +41,7 @@ nsids = st.builds(
 rkeys = (
     st.from_regex(r"[A-Za-z0-9._~:-]{1,20}", fullmatch=True)
     .filter(lambda key: key not in (".", ".."))
-    .map(parse_record_key)
+    .map(RecordKey)
 )
 dids = st.from_regex(
     r"did:[a-z]{1,5}:[a-zA-Z0-9._:%-]{0,12}[a-zA-Z0-9._-]", fullmatch=True

@@ -1,4 +1,4 @@
-"""Hosts that were away: how they are looked for, and how they come back."""
+"""Hosts that are offline: retries, and the return."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def state_of(world: CrawlWorld) -> tuple[Any, ...]:
     return row
 
 
-def test_a_dead_host_is_left_for_a_day_after_each_look(world: CrawlWorld) -> None:
+def test_dead_host_is_retried_once_a_day(world: CrawlWorld) -> None:
     put_dead_host(world)
     with world.crawling(offline_after=5, host_rescan=0.02) as crawl:
         # Five tries, with pauses longer than it takes to look whom to read.

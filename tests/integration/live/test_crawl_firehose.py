@@ -1,4 +1,4 @@
-"""The whole way: from hosts over real sockets into Postgres, and after faults."""
+"""From hosts over real sockets into Postgres, and after faults."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def assert_equal(world: CrawlWorld, *authors: Author) -> None:
             assert rebuild_root(conn, author.did) == author.data
 
 
-def test_a_host_with_old_and_new_accounts_is_followed(world: CrawlWorld) -> None:
+def test_old_and_new_accounts_of_a_host_are_indexed(world: CrawlWorld) -> None:
     host = world.add_host()
     old = [world.add_author(n, host, "p256" if n % 2 else "k256") for n in range(6)]
     for author in old:
         fill(host, author, 5, tell=False)
     with world.crawling():
-        # The listing finds what was before the stream's tip.
+        # The listing finds older records than the tip of the stream.
         wait_until(lambda: world.follows(*old))
         new = world.add_author(50, host)
         host.send(lambda seq: identity_frame(new.did, seq))
@@ -78,7 +78,7 @@ def test_a_host_with_old_and_new_accounts_is_followed(world: CrawlWorld) -> None
     assert_equal(world, new)
 
 
-def test_an_account_that_never_posted_is_known_too(world: CrawlWorld) -> None:
+def test_account_without_posts_is_indexed(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     author.write([])
@@ -88,7 +88,7 @@ def test_an_account_that_never_posted_is_known_too(world: CrawlWorld) -> None:
     assert author.data == EMPTY_ROOT
 
 
-def test_nothing_is_lost_between_two_runs(world: CrawlWorld) -> None:
+def test_no_commit_is_lost_between_two_runs(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     fill(host, author, 3)
@@ -106,14 +106,14 @@ def test_nothing_is_lost_between_two_runs(world: CrawlWorld) -> None:
     assert_equal(world, author)
 
 
-def test_a_gap_is_found_and_healed_with_deletes(world: CrawlWorld) -> None:
+def test_gap_is_repaired_with_deletes(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     fill(host, author, 40)
     with world.crawling():
         wait_until(lambda: world.follows(author))
         paths = sorted(author.records)
-        # The stream never tells of these.
+        # The stream never sends these.
         author.write([("delete", path, None) for path in paths[:15]])
         author.write([("update", paths[20], post("changed"))])
         fill(host, author, 1)
@@ -122,7 +122,7 @@ def test_a_gap_is_found_and_healed_with_deletes(world: CrawlWorld) -> None:
     assert_equal(world, author)
 
 
-def test_a_commit_before_the_host_fixed_our_place_is_found(world: CrawlWorld) -> None:
+def test_commit_before_the_stream_position_is_found(world: CrawlWorld) -> None:
     # The connection stands and the host has been compared, but it does not send yet.
     host = world.add_host()
     early, later = world.add_author(1, host), world.add_author(2, host)
@@ -145,7 +145,7 @@ def test_a_commit_before_the_host_fixed_our_place_is_found(world: CrawlWorld) ->
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 1.0])
 @pytest.mark.parametrize("tries", [0, 1], ids=["changes", "whole"])
-def test_a_resync_takes_away_what_vanished(
+def test_resync_removes_vanished_records(
     world: CrawlWorld, tries: int, share: float
 ) -> None:
     host = world.add_host()
@@ -167,7 +167,7 @@ def test_a_resync_takes_away_what_vanished(
     assert rows == [(50 - len(gone),)]
 
 
-def test_commits_during_a_resync_follow_it(world: CrawlWorld) -> None:
+def test_commits_during_a_resync_are_applied_after_it(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     fill(host, author, 10, tell=False)
@@ -246,7 +246,7 @@ def test_host_with_invalid_frames_is_throttled(world: CrawlWorld) -> None:
 
 
 @pytest.mark.parametrize("lenient", [False, True])
-def test_a_host_whose_numbers_begin_anew_is_compared_in_full(
+def test_host_with_reset_sequence_is_compared_in_full(
     world: CrawlWorld, lenient: bool
 ) -> None:
     host = world.add_host()
@@ -258,9 +258,8 @@ def test_a_host_whose_numbers_begin_anew_is_compared_in_full(
         fill(host, author, 15)
         wait_until(lambda: world.follows(author))
     assert world.query(cursor) == [(15,)]
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE host_cursor SET seq = 1000000")
-    # Restored from a backup: the stream starts again, and lost what came between.
+    world.execute("UPDATE host_cursor SET seq = 1000000")
+    # Restored from a backup: the stream starts again, and lost some events.
     host.frames.clear()
     fill(host, author, 5, tell=False)
     host.send(lambda seq: account_frame(author.did, seq, True))
@@ -279,7 +278,7 @@ def test_a_host_whose_numbers_begin_anew_is_compared_in_full(
     assert_equal(world, author)
 
 
-def test_a_broken_frame_does_not_stop_the_stream_for_ever(world: CrawlWorld) -> None:
+def test_broken_frame_does_not_stop_the_stream_forever(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     fill(host, author, 2)
@@ -289,10 +288,9 @@ def test_a_broken_frame_does_not_stop_the_stream_for_ever(world: CrawlWorld) -> 
         host.send(lambda seq: broken)
         fill(host, author, 2)
         wait_until(lambda: world.query("SELECT max(tries) FROM host")[0][0] >= 1)
-        # The host mends its stream.
+        # The host repairs its stream.
         host.frames = [event for event in host.frames if event[1] != broken]
-        with world.pool.connection() as conn:
-            conn.execute("UPDATE host SET next_try = now()")
+        world.execute("UPDATE host SET next_try = now()")
         wait_until(lambda: world.follows(author))
     assert_equal(world, author)
 
@@ -314,8 +312,7 @@ def test_refused_repo_leaves_the_queue(world: CrawlWorld) -> None:
     assert tasks.hand_out_backfills()["failed"] == 3
     rows = dict(world.query("SELECT did, upstream_status FROM actor"))
     assert rows == {authors[error].did: status for error, status in refusals.items()}
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE repo SET next_try = now()")
+    world.execute("UPDATE repo SET next_try = now()")
     assert not any(tasks.hand_out_backfills().values())
     assert len(host.repo_requests) == 3
 
@@ -343,8 +340,7 @@ def test_failing_repo_is_fetched_less_and_less_often(
             "SELECT tries, extract(epoch FROM next_try - now())::float FROM repo"
         )
         assert {row[0] for row in rows} == {tries}
-        with world.pool.connection() as conn:
-            conn.execute("UPDATE repo SET next_try = now()")
+        world.execute("UPDATE repo SET next_try = now()")
     assert min(wait for _, wait in rows) > 80_000, "daily from the eighth try on"
     assert texts(world) == 0
     host.repo_bytes.clear()
@@ -352,7 +348,7 @@ def test_failing_repo_is_fetched_less_and_less_often(
     assert texts(world) == 9
 
 
-def test_a_fault_of_ours_gives_the_repo_back(
+def test_internal_fault_releases_the_repo(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = world.add_host()
@@ -371,7 +367,7 @@ def test_a_fault_of_ours_gives_the_repo_back(
     assert world.query(sql) == [(1, "desynchronized", True)]
 
 
-def test_an_older_copy_of_a_repo_is_not_taken(world: CrawlWorld) -> None:
+def test_older_copy_of_a_repo_is_ignored(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     fill(host, author, 3)
@@ -386,7 +382,7 @@ def test_an_older_copy_of_a_repo_is_not_taken(world: CrawlWorld) -> None:
     assert texts(world) == 6
 
 
-def test_quiet_hosts_are_polled_and_followed(world: CrawlWorld) -> None:
+def test_quiet_host_is_polled_then_streamed(world: CrawlWorld) -> None:
     host = world.add_host(source="request_crawl")
     author = world.add_author(1, host)
     fill(host, author, 2)
@@ -401,7 +397,7 @@ def test_quiet_hosts_are_polled_and_followed(world: CrawlWorld) -> None:
             tasks = world.tasks(poll_interval=0.0)
             wait_until(lambda tasks=tasks: tasks.poll_quiet_hosts().get("behind") == 1)  # type: ignore[misc]
             wait_until(lambda: world.follows(author))
-            # What comes while nobody looks is brought by the stream, from its cursor.
+            # The stream brings all later events, from its cursor.
             fill(host, author, 2)
             assert world.tasks(**busy).balance_hosts()["streamed"] == 1
             wait_until(lambda: world.follows(author))
@@ -442,7 +438,7 @@ def test_gap_before_the_hosts_window_is_found_by_comparing(world: CrawlWorld) ->
     assert_equal(world, busy, quiet)
 
 
-def test_a_stop_does_not_wait_for_a_database_that_is_away(
+def test_stop_does_not_wait_for_a_lost_database(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = world.add_host()
@@ -471,7 +467,7 @@ def test_a_stop_does_not_wait_for_a_database_that_is_away(
     assert_equal(world, author)
 
 
-def test_doubled_and_reordered_tasks_are_as_good_as_one(world: CrawlWorld) -> None:
+def test_repeated_and_reordered_tasks_change_nothing(world: CrawlWorld) -> None:
     host = world.add_host()
     authors = [world.add_author(n, host) for n in range(5)]
     for author in authors:
@@ -494,7 +490,7 @@ def test_doubled_and_reordered_tasks_are_as_good_as_one(world: CrawlWorld) -> No
     assert world.query("SELECT * FROM lease") == []
 
 
-def test_an_account_that_comes_back_is_fetched_at_once(world: CrawlWorld) -> None:
+def test_reactivated_account_is_fetched_at_once(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     fill(host, author, 3, tell=False)
@@ -514,7 +510,7 @@ def test_an_account_that_comes_back_is_fetched_at_once(world: CrawlWorld) -> Non
     assert_equal(world, author)
 
 
-def test_an_account_that_writes_too_much_is_fetched_once_it_is_calm(
+def test_throttled_account_is_fetched_after_its_cooldown(
     world: CrawlWorld,
 ) -> None:
     host = world.add_host(source=host_rows.SOURCE_REQUEST_CRAWL)

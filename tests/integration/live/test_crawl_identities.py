@@ -1,4 +1,4 @@
-"""Identity jobs: documents read anew, handles checked, moves noticed."""
+"""Identity jobs: refreshed documents, verified handles, moves."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def handles(world: CrawlWorld) -> dict[str, str | None]:
     return dict(world.query("SELECT did, handle FROM actor"))
 
 
-def test_a_new_account_has_its_handle_soon_and_a_change_is_seen(
+def test_handle_of_a_new_account_follows_changes(
     world: CrawlWorld,
 ) -> None:
     host = world.add_host()
@@ -55,7 +55,7 @@ def test_a_new_account_has_its_handle_soon_and_a_change_is_seen(
     assert jobs_left(world) == {}
 
 
-def test_an_answer_from_memory_does_not_settle_a_doubt(world: CrawlWorld) -> None:
+def test_cached_document_does_not_settle_a_refresh(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     give_handle(world, author, "alice.example.com")
@@ -64,7 +64,7 @@ def test_an_answer_from_memory_does_not_settle_a_doubt(world: CrawlWorld) -> Non
         host.post(author, ("create", "app.bsky.feed.post/a", post("hi")))
         wait_until(lambda: handles(world).get(author.did) == "alice.example.com")
         wait_until(lambda: jobs_left(world) == {})
-        # Somebody asked a moment ago: what is said to have changed is not seen yet.
+        # A lookup a moment ago: the cache hides the change.
         world.resolver.remembered[author.did] = (
             world.resolver.documents[author.did],
             time.monotonic() + 1.5,
@@ -75,7 +75,7 @@ def test_an_answer_from_memory_does_not_settle_a_doubt(world: CrawlWorld) -> Non
     assert jobs_left(world) == {}
 
 
-def test_an_account_that_is_back_has_its_handle_back(world: CrawlWorld) -> None:
+def test_reactivated_account_regains_its_handle(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     give_handle(world, author, "alice.example.com")
@@ -84,7 +84,7 @@ def test_an_account_that_is_back_has_its_handle_back(world: CrawlWorld) -> None:
         host.post(author, ("create", "app.bsky.feed.post/a", post("hi")))
         wait_until(lambda: handles(world).get(author.did) == "alice.example.com")
         host.tell(author, False, "takendown")
-        # Its host answers for the handle of no account that is taken down.
+        # Hosts do not verify handles of accounts that are taken down.
         document = world.resolver.documents[author.did]
         world.resolver.documents[author.did] = replace(document, handles=())
         host.send(lambda seq: identity_frame(author.did, seq))
@@ -100,7 +100,7 @@ def jobs_left(world: CrawlWorld) -> dict[str, int]:
         return jobs.count_jobs(conn)
 
 
-def test_a_transient_failure_takes_no_handle_away(
+def test_transient_failure_keeps_the_handle(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = world.add_host()
@@ -121,9 +121,8 @@ def test_a_transient_failure_takes_no_handle_away(
             assert tasks.refresh_identities()["done"] == 1
         assert handles(world) == {author.did: "alice.example.com"}
         assert jobs_left(world) == {IDENTITY_JOB: 1}
-        with world.pool.connection() as conn:
-            conn.execute("UPDATE job SET not_before = now()")
-    # A handle that points elsewhere is taken away at once.
+        world.execute("UPDATE job SET not_before = now()")
+    # A handle that points elsewhere is removed at once.
     document = world.resolver.documents[author.did]
     world.resolver.documents[author.did] = replace(document, handles=())
     tasks.refresh_identities()
@@ -137,7 +136,7 @@ def fail_domain(patch: pytest.MonkeyPatch, world: CrawlWorld) -> None:
     patch.setattr(world.resolver, "verify_handle", fail)
 
 
-def test_a_domain_that_is_away_for_a_day_is_doubted(
+def test_handle_of_a_domain_down_for_a_day_is_removed(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = world.add_host()
@@ -150,18 +149,16 @@ def test_a_domain_that_is_away_for_a_day_is_doubted(
     due = "UPDATE job SET not_before = now()"
     with monkeypatch.context() as patch:
         fail_domain(patch, world)
-        # Twenty times within the day: no reason to doubt.
+        # Twenty failures within a day keep the handle.
         for _ in range(20):
             tasks.refresh_identities()
             assert handles(world) == {author.did: "alice.example.com"}
-            # The job waits its turn, however stale the account is.
+            # The job waits even if the account is stale.
             assert tasks.refresh_identities() == {"queued": 0, "done": 0}
-            with world.pool.connection() as conn:
-                conn.execute(due)
-        with world.pool.connection() as conn:
-            conn.execute(
-                "UPDATE handle_cache SET failing_since = now() - interval '25 hours'"
-            )
+            world.execute(due)
+        world.execute(
+            "UPDATE handle_cache SET failing_since = now() - interval '25 hours'"
+        )
         tasks.refresh_identities()
         assert handles(world) == {author.did: None}
         assert jobs_left(world) == {}
@@ -169,7 +166,7 @@ def test_a_domain_that_is_away_for_a_day_is_doubted(
     assert handles(world) == {author.did: "alice.example.com"}
 
 
-def test_a_handle_no_longer_claimed_goes_though_the_new_domain_is_away(
+def test_unclaimed_handle_is_removed_while_the_new_domain_is_down(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = world.add_host()
@@ -185,13 +182,12 @@ def test_a_handle_no_longer_claimed_goes_though_the_new_domain_is_away(
         tasks.refresh_identities()
         assert handles(world) == {author.did: None}
         assert jobs_left(world) == {IDENTITY_JOB: 1}
-        with world.pool.connection() as conn:
-            conn.execute("UPDATE job SET not_before = now()")
+        world.execute("UPDATE job SET not_before = now()")
     tasks.refresh_identities()
     assert handles(world) == {author.did: "new.example.com"}
 
 
-def test_a_round_with_nothing_due_waits_for_nothing(
+def test_refresh_without_due_accounts_returns_at_once(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[Any] = []
@@ -220,7 +216,7 @@ def test_new_account_is_admitted_when_the_directory_is_back(
         wait_until(lambda: bool(jobs_left(world)))
         assert author.did not in handles(world)
         world.resolver.down = False
-        # It writes no more, and its host is not listed again for days.
+        # It writes no more, and its host is not listed again.
         wait_until(lambda: world.follows(author))
         wait_until(lambda: jobs_left(world) == {})
         assert firehose.streams == 1
@@ -234,11 +230,9 @@ def test_accounts_listed_during_an_outage_are_admitted_later(
     ended = world.add_author(3, host)
     for author in (*authors, ended):
         author.write([("create", "app.bsky.feed.post/a", post("hi"))])
-    with world.pool.connection() as conn:
-        conn.execute(
-            "INSERT INTO actor (did, upstream_status) VALUES (%s, 'deleted')",
-            (ended.did,),
-        )
+    world.execute(
+        "INSERT INTO actor (did, upstream_status) VALUES (%s, 'deleted')", ended.did
+    )
     tasks = world.tasks(refresh_interval=0.0)
     world.resolver.down = True
     assert tasks.list_repos()["admitted"] == 0
@@ -247,7 +241,7 @@ def test_accounts_listed_during_an_outage_are_admitted_later(
     assert tasks.refresh_identities()["done"] >= 3
     assert tasks.hand_out_backfills()["fetched"] == 2
     assert all(map(world.follows, authors))
-    assert len(world.query("SELECT FROM repo")) == 2, "who has ended was let in"
+    assert len(world.query("SELECT FROM repo")) == 2, "a deleted account was admitted"
 
 
 def test_unresolvable_account_is_forgotten(world: CrawlWorld) -> None:
@@ -273,11 +267,11 @@ def test_unused_cached_lookups_are_evicted(world: CrawlWorld) -> None:
             identities.save_handle(conn, f"n{number}.net", None, "x", 1.0)
         identities.save_document(conn, "did:web:fresh.net", None, "x", time.time())
         identities.note_handle_failure(conn, "failing.net")
-        # In steps of at most so many of each.
+        # At most `limit` of each at once.
         assert identities.evict(conn, older_than=1e6, rows=100, limit=20) == 40
         assert identities.evict(conn, older_than=1e6, rows=100, limit=20) == 20
         assert identities.evict(conn, older_than=1e6, rows=100, limit=20) == 0
-        # A domain that fails is counted, but not for ever.
+        # A failing domain is kept, but not forever.
         rows = conn.execute("SELECT handle FROM handle_cache").fetchall()
         assert [row[0] for row in rows] == ["failing.net"]
         conn.execute("UPDATE handle_cache SET failing_since = to_timestamp(1)")
@@ -288,13 +282,13 @@ def test_unused_cached_lookups_are_evicted(world: CrawlWorld) -> None:
             now = time.time() + number
             identities.save_document(conn, f"did:web:n{number}.net", None, "x", now)
         conn.execute("ANALYZE identity")
-        # Too many: the oldest go, however fresh.
+        # Over the row limit the oldest go.
         assert identities.evict(conn, older_than=1e6, rows=12, limit=500) == 20
         rows = conn.execute("SELECT did FROM identity").fetchall()
         assert {f"did:web:n{n}.net" for n in range(19, 30)} <= {row[0] for row in rows}
 
 
-def test_lookups_at_once_are_one_question(world: CrawlWorld) -> None:
+def test_concurrent_lookups_share_one_query(world: CrawlWorld) -> None:
     cache = PostgresIdentityCache(world.pool)
     dids = [f"did:web:n{number}.net" for number in range(200)]
     with world.pool.connection() as conn:
@@ -319,7 +313,7 @@ def test_lookups_at_once_are_one_question(world: CrawlWorld) -> None:
     assert len(asked) <= 4
 
 
-def test_a_tombstone_hides_the_account(
+def test_tombstone_hides_the_account(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from network.errors import DidTombstonedError
@@ -338,7 +332,7 @@ def test_a_tombstone_hides_the_account(
     assert world.query("SELECT upstream_status FROM actor") == [("deleted",)]
 
 
-def test_a_move_is_noticed_by_the_refresh(world: CrawlWorld) -> None:
+def test_refresh_notices_a_move(world: CrawlWorld) -> None:
     old, new = world.add_host(), world.add_host(known=False)
     author = world.add_author(1, old)
     author.write([("create", "app.bsky.feed.post/a", post("hi"))])
@@ -356,7 +350,7 @@ def test_a_move_is_noticed_by_the_refresh(world: CrawlWorld) -> None:
     assert world.follows(author)
 
 
-def test_the_cache_in_postgres(world: CrawlWorld) -> None:
+def test_identity_cache_keeps_the_newest_result(world: CrawlWorld) -> None:
     cache = PostgresIdentityCache(world.pool)
     did = Author(1).did
 
@@ -369,10 +363,10 @@ def test_the_cache_in_postgres(world: CrawlWorld) -> None:
         failed = CachedDocument(None, "DidNotFoundError", 2_000.0)
         await cache.save_document(did, failed)
         await cache.save_document(did, document)
-        assert await cache.load_document(did) == failed, "the newer look-up stays"
-        # Postgres cannot hold this one: it is as if none had been cached.
+        assert await cache.load_document(did) == failed, "the newer result stays"
+        # Postgres cannot hold NUL: as if it had not been cached.
         await cache.save_document(did, CachedDocument({"id": "\0"}, None, 1_500.0))
-        assert await cache.load_document(did) == failed, "the newer look-up stays"
+        assert await cache.load_document(did) == failed, "the newer result stays"
         await cache.save_document(did, CachedDocument({"id": "\0"}, None, 3_000.0))
         assert await cache.load_document(did) is None
         await cache.save_document(did, failed)

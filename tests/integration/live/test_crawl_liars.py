@@ -1,8 +1,7 @@
-"""Twenty-four hosts over real sockets, of which three lie: not one row is theirs.
+"""Twenty-four hosts over real sockets; three send forged data, and no row is theirs.
 
-The liars speak for everybody else's accounts: with forged signatures, with commits
-that are true but not theirs to tell, with deletions, and as the place to fetch repos
-from. Meanwhile one account moves, and is followed after one look at its document.
+They send forged signatures, valid commits of other hosts and deletions, and serve
+forged repos. Meanwhile one account moves.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def write(host: FakeHost, author: Author, count: int, text: str = "true") -> Non
 
 
 def forger_of(number: int, *, stolen_key: bool = False) -> Author:
-    """Somebody with the DID of an account; `stolen_key` makes the signatures true."""
+    """Return an author with the DID of an account, and with its key if `stolen_key`."""
     forger = Author(number)
     if not stolen_key:
         forger.key = Author(700 + number).key
@@ -68,7 +67,7 @@ def lie(liar: FakeHost, number: int, author: Author) -> int:
             )
         )
     liar.send(lambda seq: identity_frame(author.did, seq, "forged.example.com"))
-    # Whoever asks the liar for the repo, or for its list, gets a forged one.
+    # Its repo and its listing are forged too.
     liar.authors[author.did] = thief
     return len(liar.frames) - before
 
@@ -117,7 +116,7 @@ def judged(world: CrawlWorld, *speakers: FakeHost) -> bool:
 def wait_among_lies(
     world: CrawlWorld, check: Callable[[], bool], seconds: float, what: str
 ) -> None:
-    """Until `check` is true, or at once if a lie was believed."""
+    """Wait until `check` is true; fail at once if a forged row appears."""
     wait_until(
         lambda: find_foreign(world) or check(),
         seconds,
@@ -127,7 +126,7 @@ def wait_among_lies(
 
 
 def wait_for_quiet(world: CrawlWorld) -> None:
-    """Until no document was asked for for longer than keeps us from asking again."""
+    """Wait until documents may be requested again."""
     asked = -1
     while asked != len(world.resolver.asked):
         asked = len(world.resolver.asked)
@@ -147,7 +146,7 @@ def test_three_hostile_hosts_among_twenty_four_leave_no_row(
         world.add_author(n, host, "p256" if n % 3 == 0 else "k256")
         for n, host in enumerate(honest)
     ]
-    # Some are known before the liars speak, some are first heard of from them.
+    # Some accounts are known before the forged frames, some only from them.
     for n in range(0, HONEST, 2):
         write(honest[n], authors[n], 3)
     told = 0
@@ -165,8 +164,8 @@ def test_three_hostile_hosts_among_twenty_four_leave_no_row(
         wait_among_lies(world, lambda: judged(world, *liars), 240, "all the lies")
         assert refused(world) == told, world.drops()
 
-        # One account moves; the old host goes on speaking for it, and is a liar now.
-        # The lies made us look at its document a moment ago: not again so soon.
+        # One account moves; the old host still sends frames for it.
+        # Its document was refreshed a moment ago, and may not be again yet.
         wait_for_quiet(world)
         moving, old, new = authors[4], honest[4], honest[5]
         forger = forger_of(4, stolen_key=True)
@@ -202,9 +201,7 @@ def test_three_hostile_hosts_among_twenty_four_leave_no_row(
 
 
 @pytest.mark.parametrize("fault", ["forged", "flipped", "cut", "of another"])
-def test_a_repo_that_is_not_what_its_owner_signed_is_not_taken(
-    world: CrawlWorld, fault: str
-) -> None:
+def test_repo_not_signed_by_its_owner_is_refused(world: CrawlWorld, fault: str) -> None:
     host = world.add_host()
     author, other = world.add_author(1, host), world.add_author(2, host)
     for someone in (author, other):
@@ -233,7 +230,7 @@ def test_a_repo_that_is_not_what_its_owner_signed_is_not_taken(
         assert rebuild_root(conn, author.did) == author.data
 
 
-def test_a_move_that_came_too_soon_after_a_look_heals_by_the_next_commit(
+def test_move_right_after_a_lookup_heals_by_the_next_commit(
     world: CrawlWorld,
 ) -> None:
     old, new = world.add_host(), world.add_host()
@@ -256,7 +253,7 @@ def test_a_move_that_came_too_soon_after_a_look_heals_by_the_next_commit(
         assert rebuild_root(conn, author.did) == author.data
 
 
-def test_a_host_that_lists_accounts_of_others_brings_none(world: CrawlWorld) -> None:
+def test_listing_of_foreign_accounts_admits_none(world: CrawlWorld) -> None:
     elsewhere = world.add_host(known=False)
     liar = world.add_host(source=host_rows.SOURCE_REQUEST_CRAWL)
     for n in range(10):
@@ -265,8 +262,7 @@ def test_a_host_that_lists_accounts_of_others_brings_none(world: CrawlWorld) -> 
         liar.authors[author.did] = author
     own = world.add_author(20, liar)
     own.write([("create", "app.bsky.feed.post/a", post("true words"))])
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE host SET state = %s", (host_rows.HOST_STREAMING,))
+    world.execute("UPDATE host SET state = %s", host_rows.HOST_STREAMING)
     assert world.tasks().list_repos()["admitted"] == 1
     rows = world.query("SELECT did FROM repo JOIN actor ON actor.id = actor")
     assert rows == [(own.did,)]

@@ -1,4 +1,4 @@
-"""A relay of our choice: what it lists, what it forwards, and who gives the repos."""
+"""A trusted relay: its listing, its frames, and the hosts behind it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def world(index_db: str) -> Iterator[CrawlWorld]:
     opened.close()
 
 
-def test_a_relay_forwards_and_the_hosts_give_the_repos(world: CrawlWorld) -> None:
+def test_relay_forwards_and_hosts_serve_the_repos(world: CrawlWorld) -> None:
     relay = world.add_host(relay=True)
     pds = [world.add_host(known=False) for _ in range(3)]
     authors = [world.add_author(n, pds[n % 3]) for n in range(6)]
@@ -59,7 +59,7 @@ def test_a_relay_forwards_and_the_hosts_give_the_repos(world: CrawlWorld) -> Non
             assert rebuild_root(conn, author.did) == author.data
 
 
-def test_a_relays_broken_frame_is_stepped_over_and_looked_into(
+def test_broken_frame_of_a_relay_is_skipped_and_repaired(
     world: CrawlWorld,
 ) -> None:
     relay = world.add_host(relay=True)
@@ -101,7 +101,7 @@ class _ListingRelay:
         return JSONResponse(body)
 
 
-def test_hosts_come_from_a_relays_list(world: CrawlWorld) -> None:
+def test_relay_listing_adds_hosts(world: CrawlWorld) -> None:
     names = [f"pds{n}.example.com" for n in range(250)]
     relay = _ListingRelay([*names, "127.0.0.1", "PDS1.Example.com.", "x y"])
     with ExitStack() as stack:
@@ -124,7 +124,7 @@ def test_hosts_come_from_a_relays_list(world: CrawlWorld) -> None:
     assert tasks.discover_hosts()["failed"] == 1, "the relay is gone now"
 
 
-def test_a_killed_workers_repo_is_taken_over(world: CrawlWorld) -> None:
+def test_repo_of_a_killed_worker_is_claimed_again(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     author.write([("create", "app.bsky.feed.post/a", post("a"))])
@@ -135,8 +135,7 @@ def test_a_killed_workers_repo_is_taken_over(world: CrawlWorld) -> None:
     assert claimed.did == author.did
     # Claimed by somebody who will never come back.
     assert tasks.hand_out_backfills()["fetched"] == 0
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE repo SET lease_until = now()")
+    world.execute("UPDATE repo SET lease_until = now()")
     assert tasks.hand_out_backfills()["fetched"] == 1
     assert tasks.hand_out_backfills()["fetched"] == 0
     assert world.follows(author)

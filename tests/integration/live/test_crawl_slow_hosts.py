@@ -1,4 +1,4 @@
-"""Hosts that give their repos drop by drop keep only themselves waiting."""
+"""Hosts that send repos slowly delay only themselves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SLOW_HOSTS = 5
 
 
 class DrippingHost(FakeHost):
-    """Begins to give a repo, and never comes to its end."""
+    """Starts to send a repo, and never ends."""
 
     async def _get_repo(self, request: Request) -> Response:
         did = request.query_params["did"]
@@ -50,7 +50,7 @@ def test_slow_hosts_do_not_delay_other_fetches(
     with world.crawling(
         backfills_at_once=4, backfills_per_host=2, backfill_patience=1.0
     ):
-        # Whatever there is room for is taken by those who drip.
+        # The slow hosts take all free slots.
         wait_until(lambda: sum(len(host.repo_requests) for host in slow) >= 4, 30)
         good = world.add_host()
         authors = [world.add_author(n, good) for n in range(5)]

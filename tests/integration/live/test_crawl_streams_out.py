@@ -80,7 +80,7 @@ def publisher(index_db: str, tmp_path: Path) -> Iterator[Publisher]:
 
 
 def follower_of(publisher: Publisher, url: str, stack: ExitStack) -> CrawlWorld:
-    """Another index, that takes the first for a relay."""
+    """Return another index that uses the first as a relay."""
     world = CrawlWorld(url)
     stack.callback(world.close)
     world.open_clients = publisher.world.open_clients
@@ -96,13 +96,13 @@ def follower_of(publisher: Publisher, url: str, stack: ExitStack) -> CrawlWorld:
     return world
 
 
-def test_an_index_is_followed_as_a_relay(
+def test_index_serves_another_index_as_a_relay(
     publisher: Publisher, make_database: Callable[[str], str]
 ) -> None:
     first = publisher.world
     authors = [first.add_author(n, publisher.host) for n in range(4)]
     for author in authors:
-        # From before anybody followed: these repos are fetched.
+        # Written before the crawl: these repos are fetched.
         author.write([("create", f"{POST}/before", post("before"))])
     with ExitStack() as stack:
         second = follower_of(publisher, make_database("index"), stack)
@@ -114,8 +114,8 @@ def test_an_index_is_followed_as_a_relay(
                     publisher.write(author, f"one{n}")
             wait_until(lambda: first.follows(*authors), PATIENCE)
             wait_until(lambda: second.follows(*authors), PATIENCE)
-            # A commit is lost on the way: the first index fetches the repo, and what
-            # it says of that is enough for the second.
+            # A commit is lost: the first index fetches the repo, and its frames are
+            # enough for the second.
             authors[0].write([("create", f"{POST}/lost", post("lost"))])
             publisher.write(authors[0], "found")
             wait_until(lambda: first.follows(authors[0]), PATIENCE)
@@ -166,7 +166,7 @@ def publish(publisher: Publisher, names: list[str]) -> Author:
     return author
 
 
-def test_frames_are_the_hosts_own_but_for_the_number(publisher: Publisher) -> None:
+def test_rebroadcast_frames_differ_in_the_number_only(publisher: Publisher) -> None:
     author = publish(publisher, ["a"])
     with publisher.crawl():
         wait_for_stream(publisher.host)
@@ -239,12 +239,13 @@ def told(publisher: Publisher) -> Author:
         publisher.write(author, "heart", LIKE)
         publisher.host.send(lambda seq: account_frame(author.did, seq, True, None))
         wait_until(lambda: publisher.bounds().newest >= before + 5, PATIENCE)
-    with publisher.world.pool.connection() as conn:
-        conn.execute("DELETE FROM event_block WHERE last_seq <= %s", (before,))
+    publisher.world.execute("DELETE FROM event_block WHERE last_seq <= %s", before)
     return author
 
 
-def test_jetstream_has_the_documented_shape(publisher: Publisher, told: Author) -> None:
+def test_jetstream_messages_have_the_documented_shape(
+    publisher: Publisher, told: Author
+) -> None:
     create, update, delete, like, account = read_all(publisher, "cursor=1", 5)
     times = [event["time_us"] for event in (create, update, delete, like, account)]
     assert times == sorted(set(times))
@@ -293,7 +294,9 @@ REFUSED = [
 ]
 
 
-def test_jetstream_filters(publisher: Publisher, told: Author) -> None:
+def test_jetstream_filters_collections_and_dids(
+    publisher: Publisher, told: Author
+) -> None:
     for query, operations in FILTERS:
         wanted = query.format(did=told.did)
         found = read_all(publisher, f"cursor=1&{wanted}", len(operations))
@@ -305,7 +308,7 @@ def test_jetstream_filters(publisher: Publisher, told: Author) -> None:
         assert caught.value.status == 400, query
 
 
-def test_jetstream_waits_for_hello_and_takes_new_options(
+def test_jetstream_waits_for_hello_and_accepts_new_options(
     publisher: Publisher, told: Author
 ) -> None:
     def update(**payload: Any) -> dict[str, Any]:
@@ -331,7 +334,7 @@ def test_jetstream_waits_for_hello_and_takes_new_options(
     run(work())
 
 
-def test_jetstream_compressed_is_plain_zstd_that_a_dictionary_does_not_hurt(
+def test_jetstream_compression_is_plain_zstd(
     publisher: Publisher, told: Author
 ) -> None:
     samples = [b'{"did":"did:plc:%d","kind":"commit"}' % n for n in range(2_000)]
@@ -352,18 +355,17 @@ def test_jetstream_compressed_is_plain_zstd_that_a_dictionary_does_not_hurt(
     run(work())
 
 
-def test_what_an_account_wrote_is_not_sent_when_it_may_not_be_shown(
+def test_hidden_accounts_are_not_rebroadcast(
     publisher: Publisher, told: Author
 ) -> None:
-    with publisher.world.pool.connection() as conn:
-        conn.execute("UPDATE actor SET upstream_status = 'deactivated'")
+    publisher.world.execute("UPDATE actor SET upstream_status = 'deactivated'")
     (found,) = read_all(publisher, "cursor=1", 1)
     assert found["kind"] == "account"
     url = f"{publisher.socket}/xrpc/{routes.SUBSCRIBE_REPOS}"
     assert [frame.t for frame in run(read_frames(url, 0, 1))] == ["#account"]
 
 
-def test_without_a_log_the_streams_say_so(index_db: str, tmp_path: Path) -> None:
+def test_streams_without_a_log_are_refused(index_db: str, tmp_path: Path) -> None:
     config = Config.read(home=tmp_path, dev_network=True)
     with serving_in_thread(create_app(config, index_db)) as url:
         for path in ("subscribe", f"xrpc/{routes.SUBSCRIBE_REPOS}"):

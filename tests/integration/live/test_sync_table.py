@@ -1,8 +1,7 @@
-"""The rules of Sync 1.1 as a table: what a frame is, what becomes of it, and why.
+"""The rules of Sync 1.1 as a table: frame, result and reason.
 
-Each row sends frames for an account that is synchronized and holds one record, `first`,
-and says what stands in the index afterwards. Wherever a frame is not taken, the account
-either stands where it stood, or is to be fetched: nothing is lost in silence.
+Each row sends frames for a synchronized account with one record, `first`, and names
+the expected state. A refused frame leaves the account as it was, or to be fetched.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ from storage.postgres.pool import Pool, open_pool
 
 @dataclass(frozen=True)
 class Row:
-    """`drops` is reason -> how many; `records` are those held afterwards."""
+    """`drops` is reason -> count; `records` are those held afterwards."""
 
     rule: str
     name: str
@@ -380,7 +379,7 @@ ROWS = (
     ),
     Row("#sync", "a-new-revision-only", synced_forward, records=("first", "second")),
     Row("#sync", "an-older-revision", synced_backward, records=("first", "second")),
-    # #identity, and what nobody sends or nobody knows
+    # #identity and unknown events
     Row("#identity", "a-handle", renamed),
     Row("#identity", "a-handle-that-is-none", message("#identity", handle=5)),
     Row(
@@ -424,13 +423,12 @@ def test_row(line: SyncLine, row: Row) -> None:
     assert tuple(line.rkeys()) == tuple(sorted(row.records))
     assert line.status() == row.status
     assert line.refreshes == row.refreshes
-    # Dropped or taken, the stream goes on; only a number that is none moves nothing.
+    # The cursor moves in any case, except for an invalid number.
     if DropReason.BAD_SEQ not in row.drops:
         assert line.cursor() == line.seq
 
 
 def test_every_reason_to_drop_a_message_has_its_row() -> None:
-    """Those about accounts and hosts that nobody let in have tests of their own."""
     elsewhere = {
         R.FRAME_TOO_LARGE,
         R.BAD_FRAME,

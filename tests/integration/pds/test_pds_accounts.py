@@ -42,7 +42,7 @@ def read_json(url: str) -> Any:
         return json.load(answer)
 
 
-def test_the_server_describes_itself(server: Client) -> None:
+def test_describe_server_names_did_and_domains(server: Client) -> None:
     described = server.get("com.atproto.server.describeServer").json
     assert described["did"].startswith("did:web:localhost%3A")
     assert described["availableUserDomains"] == [".a.test"]
@@ -52,7 +52,7 @@ def test_the_server_describes_itself(server: Client) -> None:
     assert document["id"] == described["did"]
 
 
-def test_a_new_account_is_in_the_directory(
+def test_new_account_is_in_the_directory(
     world: World, server: Client, alice: Client
 ) -> None:
     raw = read_json(f"{world.plc_url}/{alice.did}")
@@ -67,7 +67,7 @@ def test_a_new_account_is_in_the_directory(
     assert described["collections"] == []
 
 
-def test_a_recovery_key_of_the_owner_comes_first(world: World, server: Client) -> None:
+def test_recovery_key_is_the_first_rotation_key(world: World, server: Client) -> None:
     key = PrivateKey.generate("p256").public.did_key
     owner = sign_up(server, "recover.a.test", recoveryKey=key)
     data = read_json(f"{world.plc_url}/{owner.did}/data")
@@ -95,7 +95,7 @@ def test_a_recovery_key_of_the_owner_comes_first(world: World, server: Client) -
         ({"recoveryKey": "did:key:z6Mk"}, "InvalidRequest"),
     ],
 )
-def test_a_bad_sign_up_is_refused(
+def test_invalid_sign_up_is_refused(
     server: Client, alice: Client, changes: dict[str, Any], error: str
 ) -> None:
     fields = {"handle": "bobby.a.test", "password": PASSWORD} | changes
@@ -105,7 +105,7 @@ def test_a_bad_sign_up_is_refused(
     assert resolved.error == "HandleNotFound"
 
 
-def test_an_invite_is_asked_for_where_one_is_set(world: World) -> None:
+def test_sign_up_requires_the_configured_invite(world: World) -> None:
     with world.serve_pds("invite", invite_code="open-sesame") as server:
         fields = {"handle": "carol.invite.test", "password": PASSWORD}
         for code in ({}, {"inviteCode": "open"}, {"inviteCode": "\u00f6"}):
@@ -114,7 +114,7 @@ def test_an_invite_is_asked_for_where_one_is_set(world: World) -> None:
         sign_up(server, "carol.invite.test", inviteCode="open-sesame")
 
 
-def test_sign_ups_are_limited(world: World) -> None:
+def test_sign_ups_have_a_rate_limit(world: World) -> None:
     with world.serve_pds("few", sign_ups_per_5_minutes=1) as server:
         sign_up(server, "first.few.test")
         answer = server.post(
@@ -124,7 +124,7 @@ def test_sign_ups_are_limited(world: World) -> None:
         assert 0 < int(answer.headers["Retry-After"]) <= 300
 
 
-def test_a_directory_that_fails_leaves_no_account(world: World) -> None:
+def test_failing_directory_leaves_no_account(world: World) -> None:
     with world.serve_pds("lonely", plc_url="http://127.0.0.1:9") as server:
         answer = server.post(
             CREATE_ACCOUNT, {"handle": "nobody.lonely.test", "password": PASSWORD}
@@ -137,7 +137,7 @@ def test_a_directory_that_fails_leaves_no_account(world: World) -> None:
     "identifier",
     ["alice.a.test", "Alice.A.test", "did", "email", " @alice.a.test\u202c "],
 )
-def test_every_name_of_an_account_opens_a_session(
+def test_session_opens_by_handle_did_or_email(
     server: Client, alice: Client, identifier: str
 ) -> None:
     identifier = {"did": alice.did, "email": "alice@EXAMPLE.com"}.get(
@@ -159,7 +159,7 @@ def test_every_name_of_an_account_opens_a_session(
 @pytest.mark.parametrize(
     "identifier", ["alice.a.test", "nobody.a.test", "did:plc:x", "a\0b", ""]
 )
-def test_a_wrong_password_tells_nothing(
+def test_wrong_password_does_not_reveal_accounts(
     server: Client, alice: Client, identifier: str
 ) -> None:
     answer = server.post(
@@ -169,7 +169,7 @@ def test_a_wrong_password_tells_nothing(
     assert answer.json["message"] == "Invalid identifier or password"
 
 
-def test_guessing_a_password_is_slowed(server: Client) -> None:
+def test_password_guesses_are_limited(server: Client) -> None:
     guess = {"identifier": "victim.a.test", "password": "guess"}
     answers = []
     # On a slow machine some points come back meanwhile.
@@ -180,7 +180,7 @@ def test_guessing_a_password_is_slowed(server: Client) -> None:
     assert server.post(CREATE_SESSION, guess | {"identifier": "x.a.test"}).status == 401
 
 
-def test_tokens_are_for_one_purpose_each(server: Client) -> None:
+def test_tokens_serve_one_purpose_each(server: Client) -> None:
     dora = sign_up(server, "dora.a.test")
     assert dora.token is not None
     cases = [
@@ -213,7 +213,7 @@ def test_tokens_are_for_one_purpose_each(server: Client) -> None:
 @pytest.mark.parametrize(
     "nsid", [GET_SESSION, "app.bsky.feed.getTimeline", REFRESH_SESSION]
 )
-def test_authorization_of_another_kind_is_refused_by_name(
+def test_unsupported_authorization_is_refused(
     server: Client, nsid: str, header: str, message: str
 ) -> None:
     method = "POST" if nsid == REFRESH_SESSION else "GET"
@@ -222,7 +222,7 @@ def test_authorization_of_another_kind_is_refused_by_name(
     assert answer.json["message"] == message
 
 
-def test_refresh_session_twice_at_once_logs_nobody_out(server: Client) -> None:
+def test_concurrent_refreshes_keep_the_session(server: Client) -> None:
     erin = sign_up(server, "erin.a.test")
     with ThreadPoolExecutor(4) as threads:
         answers = list(
@@ -241,7 +241,7 @@ def test_refresh_session_twice_at_once_logs_nobody_out(server: Client) -> None:
     assert erin.get(GET_SESSION).status == 200
 
 
-def test_a_deleted_session_is_over_at_once(server: Client) -> None:
+def test_deleted_session_ends_at_once(server: Client) -> None:
     fred = sign_up(server, "fred.a.test")
     assert server.post(DELETE_SESSION, token=fred.refresh_token).status == 200
     assert fred.get(GET_SESSION).error == "ExpiredToken"
@@ -291,7 +291,7 @@ def test_service_tokens_have_bounds(
     assert (answer.status, answer.error) == (400, error)
 
 
-def test_a_handle_changes_everywhere(
+def test_handle_change_reaches_stream_and_directory(
     world: World, server: Client, alice: Client
 ) -> None:
     hanna = sign_up(server, "hanna.a.test")
@@ -309,7 +309,7 @@ def test_a_handle_changes_everywhere(
     assert hanna.get(GET_SESSION).json["handle"] == "hanna-new.a.test"
 
 
-def test_directory_limit_of_one_account_stops_no_other(
+def test_directory_limit_of_one_account_spares_others(
     server: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Only the directory limits here.
@@ -336,7 +336,7 @@ def test_directory_limit_of_one_account_stops_no_other(
         ("nonsense", "InvalidRequest"),
     ],
 )
-def test_a_handle_that_is_not_free_is_refused(
+def test_unavailable_handle_is_refused(
     server: Client, alice: Client, handle: str, error: str
 ) -> None:
     name = f"r{abs(hash(handle)) % 10**9}.a.test"
@@ -346,9 +346,7 @@ def test_a_handle_that_is_not_free_is_refused(
     assert somebody.get(GET_SESSION).json["handle"] == name
 
 
-def test_the_well_known_file_answers_for_each_handle(
-    server: Client, alice: Client
-) -> None:
+def test_well_known_file_serves_each_handle(server: Client, alice: Client) -> None:
     path = "/.well-known/atproto-did"
     for name in ("alice.a.test", "ALICE.a.test:2582"):
         answer = server.send("GET", path, headers={"Host": name})
@@ -358,9 +356,7 @@ def test_the_well_known_file_answers_for_each_handle(
     assert server.send("GET", path).status == 404
 
 
-def test_handles_that_change_hands_are_right_at_once(
-    world: World, server: Client
-) -> None:
+def test_swapped_handles_resolve_at_once(world: World, server: Client) -> None:
     def owners(*names: str) -> list[str | None]:
         found = []
         for name in names:
@@ -402,7 +398,7 @@ def test_handles_that_change_hands_are_right_at_once(
     assert owners("swap-one.a.test") == [two.did]
 
 
-def test_an_account_goes_quiet_comes_back_and_leaves(server: Client) -> None:
+def test_account_deactivates_reactivates_and_is_deleted(server: Client) -> None:
     ivan = sign_up(server, "ivan.a.test")
     with server.subscribe() as receive:
         assert ivan.post("com.atproto.server.deactivateAccount", {}).status == 200
@@ -444,7 +440,7 @@ def test_an_account_goes_quiet_comes_back_and_leaves(server: Client) -> None:
     sign_up(server, "ivan.a.test")
 
 
-def test_a_deleted_account_leaves_no_rows(world: World, server: Client) -> None:
+def test_deleted_account_leaves_no_rows(world: World, server: Client) -> None:
     jack = sign_up(server, "jack.a.test", email="jack@example.com")
     blob = jack.send(
         "POST",
@@ -506,7 +502,7 @@ def test_secrets_are_not_stored_in_the_clear(world: World, alice: Client) -> Non
     assert PASSWORD.encode().hex() not in dump
 
 
-def test_preferences_are_kept_and_private(server: Client) -> None:
+def test_preferences_are_stored_and_private(server: Client) -> None:
     kate = sign_up(server, "kate.a.test")
     get, put = "app.bsky.actor.getPreferences", "app.bsky.actor.putPreferences"
     assert kate.get(get).json == {"preferences": []}
@@ -533,7 +529,7 @@ def test_preferences_are_kept_and_private(server: Client) -> None:
     assert kate.get(get).json == {"preferences": preferences}
 
 
-def test_concurrent_sign_ups_give_a_handle_once(server: Client) -> None:
+def test_concurrent_sign_ups_assign_a_handle_once(server: Client) -> None:
     def attempt(_: int) -> int:
         return server.post(
             CREATE_ACCOUNT, {"handle": "race.a.test", "password": PASSWORD}

@@ -40,7 +40,7 @@ JSON_VALUES = [
 
 @pytest.fixture(scope="module")
 def methods(server: Client) -> list[Method]:
-    """Every method that the server answers itself."""
+    """Return every method that the server answers itself."""
     catalog = Catalog.load()
     paths = server.send("GET", "/openapi.json").json["paths"]
     found = [catalog.method(path.removeprefix("/xrpc/")) for path in paths]
@@ -49,7 +49,7 @@ def methods(server: Client) -> list[Method]:
 
 
 def sound_values(client: Client) -> dict[str, Any]:
-    """A value that fits, for each field of each method that must have one."""
+    """Return a valid value for each required field of each method."""
     write = {
         "$type": "com.atproto.repo.applyWrites#create",
         "collection": NOTE,

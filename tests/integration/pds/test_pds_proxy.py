@@ -1,4 +1,4 @@
-"""Service proxying: to whom, with what token, and what comes back."""
+"""Service proxying: the target, the token, and the response."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PUT_PREFERENCES = "app.bsky.actor.putPreferences"
 
 
 class Provider:
-    """A service that remembers what it was asked, and answers as it is told."""
+    """A service that records requests and sends set responses."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -126,7 +126,9 @@ def test_unknown_methods_go_to_the_default_indexer(
     assert (scheme, jwt.iss) == ("Bearer", alice.did)
 
 
-def test_a_method_of_no_known_lexicon_goes_too(alice: Client, first: Provider) -> None:
+def test_method_of_an_unknown_lexicon_is_proxied(
+    alice: Client, first: Provider
+) -> None:
     answer = alice.post("dev.example.doThings", {"a": 1})
     assert answer.json == {"from": "first"}
     request, body = first.last
@@ -135,7 +137,7 @@ def test_a_method_of_no_known_lexicon_goes_too(alice: Client, first: Provider) -
     assert token.lxm == "dev.example.doThings"
 
 
-def test_only_some_headers_pass(alice: Client, first: Provider) -> None:
+def test_proxy_forwards_only_some_headers(alice: Client, first: Provider) -> None:
     alice.send(
         "POST",
         f"/xrpc/{MUTE}",
@@ -176,7 +178,7 @@ def test_only_some_headers_pass(alice: Client, first: Provider) -> None:
         assert name not in answer.headers
 
 
-def test_the_header_chooses_the_service(
+def test_proxy_header_selects_the_service(
     alice: Client, first: Provider, second: Provider
 ) -> None:
     def ask(target: str) -> Any:
@@ -205,7 +207,7 @@ def test_the_header_chooses_the_service(
     assert len(first.requests) + len(second.requests) == count
 
 
-def test_an_account_chooses_its_own_indexer(
+def test_preference_selects_the_indexer(
     server: Client, first: Provider, second: Provider
 ) -> None:
     bob = sign_up(server, "bob.a.test")
@@ -226,14 +228,16 @@ def test_an_account_chooses_its_own_indexer(
     assert bob.get(SEARCH, q="x").json == {"from": "first"}
 
 
-def test_nobody_is_proxied_without_a_session(server: Client, first: Provider) -> None:
+def test_request_without_a_session_is_not_proxied(
+    server: Client, first: Provider
+) -> None:
     count = len(first.requests)
     answer = server.get(SEARCH, q="x")
     assert (answer.status, answer.error) == (401, "AuthMissing")
     assert len(first.requests) == count
 
 
-def test_a_deactivated_account_is_not_proxied(server: Client) -> None:
+def test_deactivated_account_is_not_proxied(server: Client) -> None:
     carol = sign_up(server, "carol.a.test")
     carol.post("com.atproto.server.deactivateAccount", {})
     assert carol.get(SEARCH, q="x").error == "AccountDeactivated"
@@ -243,7 +247,7 @@ def test_a_deactivated_account_is_not_proxied(server: Client) -> None:
     "nsid",
     ["com.atproto.server.listAppPasswords", "com.atproto.identity.signPlcOperation"],
 )
-def test_methods_of_the_account_itself_never_leave(
+def test_account_methods_are_never_proxied(
     alice: Client, first: Provider, nsid: str
 ) -> None:
     count = len(first.requests)
@@ -252,13 +256,13 @@ def test_methods_of_the_account_itself_never_leave(
     assert len(first.requests) == count
 
 
-def test_a_server_does_not_call_itself(world: World) -> None:
+def test_proxy_never_calls_its_own_server(world: World) -> None:
     port = free_port()
     url = f"http://localhost:{port}"
     provider = start_provider(world, "mirror")
     provider.endpoint = url
     with world.serve_pds("loop", public_url=url) as other:
-        # `public_url` names a port of its own choice: served here or not, it is "us".
+        # `public_url` names this server even on another port.
         dave = sign_up(other, "dave.loop.test")
         for target in (
             f"did:web:localhost%3A{port}#atproto_pds",
@@ -269,11 +273,11 @@ def test_a_server_does_not_call_itself(world: World) -> None:
             )
             assert (answer.status, answer.error) == (400, "InvalidRequest")
             assert "itself" in answer.json["message"]
-        # Without any indexer there is nobody to ask.
+        # Without any indexer there is no target.
         assert dave.get(SEARCH, q="x").error == "MethodNotImplemented"
 
 
-def test_answers_and_failures_of_a_provider(alice: Client, first: Provider) -> None:
+def test_proxy_maps_responses_and_failures(alice: Client, first: Provider) -> None:
     cases: list[tuple[Response, int, str | None]] = [
         (JSONResponse({"error": "BadQueryString", "message": "m"}, 400), 400, None),
         (JSONResponse({"error": "NotFound", "message": "m"}, 404), 404, None),
@@ -292,14 +296,14 @@ def test_answers_and_failures_of_a_provider(alice: Client, first: Provider) -> N
 
 
 class SlowResponse(Response):
-    """An answer that takes its time."""
+    """A response after two seconds."""
 
     async def __call__(self, *args: Any) -> None:
         await asyncio.sleep(2)
         await super().__call__(*args)
 
 
-def test_proxy_429_is_of_one_account(
+def test_proxied_429_concerns_one_account(
     server: Client, alice: Client, first: Provider, second: Provider
 ) -> None:
     zoe = sign_up(server, "zoe.a.test")
@@ -323,7 +327,7 @@ def test_proxy_429_is_of_one_account(
         assert alice.send("GET", path, headers=headers).status == 200
 
 
-def test_proxy_calls_have_a_bound_for_each_account(
+def test_proxy_calls_are_bounded_by_account(
     alice: Client, server: Client, first: Provider
 ) -> None:
     yuri = sign_up(server, "yuri.a.test")
@@ -342,7 +346,7 @@ def test_proxy_calls_have_a_bound_for_each_account(
     assert {answer.status for answer in answers} == {200, 429}
 
 
-def test_a_slow_provider_is_not_waited_for(world: World, first: Provider) -> None:
+def test_slow_provider_times_out(world: World, first: Provider) -> None:
     with world.serve_pds(
         "hasty", default_indexer=f"{first.did}#bigworld", proxy_timeout=0.3
     ) as server:
@@ -353,7 +357,7 @@ def test_a_slow_provider_is_not_waited_for(world: World, first: Provider) -> Non
         assert (answer.status, answer.error) == (504, "UpstreamTimeout")
 
 
-def test_a_page_of_a_provider_stays_inert(alice: Client, first: Provider) -> None:
+def test_proxied_html_stays_inert(alice: Client, first: Provider) -> None:
     first.answer = Response("<script>", media_type="text/html")
     answer = alice.get(SEARCH, q="x")
     assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
@@ -361,7 +365,7 @@ def test_a_page_of_a_provider_stays_inert(alice: Client, first: Provider) -> Non
 
 
 class PointsAt(IdentityResolver):
-    """Every DID has its one service at `endpoint`."""
+    """Resolves every DID to one service at `endpoint`."""
 
     endpoint = ""
 
@@ -402,7 +406,7 @@ def test_private_addresses_are_refused_outside_development(endpoint: str) -> Non
         asyncio.run(attempt())
 
 
-def test_handles_of_other_servers_are_asked_of_the_indexer(
+def test_foreign_handles_are_resolved_by_the_indexer(
     server: Client, first: Provider
 ) -> None:
     nsid = "com.atproto.identity.resolveHandle"
@@ -417,13 +421,13 @@ def test_handles_of_other_servers_are_asked_of_the_indexer(
     count = len(first.requests)
     assert server.get(nsid, handle="nobody.a.test").error == "HandleNotFound"
     assert len(first.requests) == count
-    # One that does not answer, or not so, is not needed.
+    # A broken indexer is not needed.
     for broken in (JSONResponse([]), Response("x"), JSONResponse({}, 503)):
         first.answer = broken
         assert server.get(nsid, handle="dora.b.test").error == "HandleNotFound"
 
 
-def test_records_of_other_repos_are_asked_of_the_indexer(
+def test_foreign_records_are_fetched_from_the_indexer(
     server: Client, alice: Client, first: Provider
 ) -> None:
     nsid = "com.atproto.repo.getRecord"

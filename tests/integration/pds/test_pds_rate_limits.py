@@ -1,4 +1,4 @@
-"""Shares of accounts and addresses: how much one may ask of a PDS."""
+"""Rate limits of accounts and addresses on a PDS."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def writes(kind: str, count: int) -> list[dict[str, Any]]:
     ]
 
 
-def test_writes_have_points_for_each_account(server: Client) -> None:
+def test_writes_cost_points_by_account(server: Client) -> None:
     alice = sign_up(server, "alice.a.test")
     # Create 3, update 2, delete 1: 1,200 points a round.
     for number in range(4):
@@ -52,7 +52,7 @@ def test_writes_have_points_for_each_account(server: Client) -> None:
     assert bob.create(record).status == 200
 
 
-def test_handle_changes_are_few(server: Client) -> None:
+def test_handle_changes_have_a_rate_limit(server: Client) -> None:
     carol = sign_up(server, "carol.a.test")
     for _ in range(10):
         # Refused for itself, and counted all the same.
@@ -72,9 +72,9 @@ def log_in(server: Client, identifier: str, address: str) -> Answer:
 
 
 def until_refused(server: Client, names: list[str], address: str, least: int) -> Answer:
-    """The first refusal by a limit, after at least so many logins that were tried.
+    """Log in until a limit refuses; return that response.
 
-    A slow machine tries some more, since points come back meanwhile.
+    A slow machine gets some more logins, since points come back meanwhile.
     """
     for number, name in enumerate(names):
         answer = log_in(server, name, address)
@@ -84,7 +84,7 @@ def until_refused(server: Client, names: list[str], address: str, least: int) ->
     raise AssertionError("no login was refused")
 
 
-def test_logins_have_a_limit_for_each_account_and_address(server: Client) -> None:
+def test_logins_are_limited_by_account_and_address(server: Client) -> None:
     dora = sign_up(server, "dora.a.test", email="dora@example.com")
     # Three names, one account.
     names = [dora.did, "dora.a.test", "dora@example.com"] * 20
@@ -92,7 +92,7 @@ def test_logins_have_a_limit_for_each_account_and_address(server: Client) -> Non
     assert log_in(server, dora.did, "192.0.2.2").status == 200
 
 
-def test_logins_have_a_limit_for_each_address(server: Client) -> None:
+def test_logins_are_limited_by_address(server: Client) -> None:
     names = [f"nobody{number}.a.test" for number in range(80)]
     require_refusal(until_refused(server, names, "192.0.2.3", 40), 40, 300)
     assert log_in(server, "other.a.test", "192.0.2.4").status == 401

@@ -66,7 +66,7 @@ def signing_key(client: Client) -> PublicKey:
     return parse_did_key("did:key:" + multikey)
 
 
-def test_a_record_is_written_and_read(server: Client, alice: Client) -> None:
+def test_record_is_written_and_read(server: Client, alice: Client) -> None:
     record = post("hello", langs=["en"])
     answer = alice.create(record)
     assert answer.status == 200
@@ -93,7 +93,7 @@ def test_a_record_is_written_and_read(server: Client, alice: Client) -> None:
     assert described["collections"] == [POST]
 
 
-def test_every_kind_of_value_survives(alice: Client) -> None:
+def test_values_of_every_kind_survive_a_round_trip(alice: Client) -> None:
     cid = alice.create(note("first")).json["cid"]
     record = note(
         "\u0000 \U0001f600 \u202e",
@@ -111,7 +111,7 @@ def test_every_kind_of_value_survives(alice: Client) -> None:
     assert read.json["value"] == record
 
 
-def test_a_put_creates_updates_and_leaves_alone(alice: Client) -> None:
+def test_put_creates_updates_and_skips_equal_records(alice: Client) -> None:
     def put(text: str, **more: Any) -> Answer:
         fields = {"repo": alice.did, "collection": NOTE, "rkey": "x"}
         return alice.post(PUT, fields | {"record": note(text)} | more)
@@ -133,7 +133,7 @@ def test_a_put_creates_updates_and_leaves_alone(alice: Client) -> None:
     assert won.status == 200
 
 
-def test_a_delete_is_idempotent(alice: Client) -> None:
+def test_delete_is_idempotent(alice: Client) -> None:
     written = alice.create(note("x"), rkey="x").json
     fields = {"repo": alice.did, "collection": NOTE, "rkey": "x"}
     wrong = alice.post(DELETE, fields | {"swapRecord": written["commit"]["cid"]})
@@ -146,7 +146,7 @@ def test_a_delete_is_idempotent(alice: Client) -> None:
     assert described["collections"] == []
 
 
-def test_a_batch_is_one_commit(server: Client, alice: Client) -> None:
+def test_batch_is_one_commit(server: Client, alice: Client) -> None:
     kept = alice.create(note("kept"), rkey="kept").json["cid"]
     alice.create(note("gone"), rkey="gone")
     writes = [
@@ -180,7 +180,7 @@ def test_a_batch_is_one_commit(server: Client, alice: Client) -> None:
     assert cid_to_text(event.body["ops"][1]["prev"]) == kept
 
 
-def test_a_batch_is_all_or_nothing(alice: Client) -> None:
+def test_batch_is_all_or_nothing(alice: Client) -> None:
     before = head(alice)
     good = {"$type": f"{APPLY}#create", "collection": NOTE, "value": note("good")}
     bad = [
@@ -225,7 +225,7 @@ def test_a_batch_is_all_or_nothing(alice: Client) -> None:
         ({"swapCommit": "nonsense"}, "InvalidSwap"),
     ],
 )
-def test_a_bad_write_is_refused(
+def test_invalid_write_is_refused(
     alice: Client, changes: dict[str, Any], error: str
 ) -> None:
     before = head(alice)
@@ -242,7 +242,7 @@ def test_validation_can_be_waived(alice: Client) -> None:
     assert "validationStatus" not in answer.json
 
 
-def test_a_missing_type_is_filled_in(alice: Client) -> None:
+def test_missing_type_is_added(alice: Client) -> None:
     answer = alice.post(
         CREATE, {"repo": alice.did, "collection": NOTE, "record": {"text": "x"}}
     )
@@ -250,7 +250,7 @@ def test_a_missing_type_is_filled_in(alice: Client) -> None:
     assert read["value"]["$type"] == NOTE
 
 
-def test_records_have_a_size(alice: Client) -> None:
+def test_record_over_the_size_limit_is_refused(alice: Client) -> None:
     overhead = len(encode(note("x" * 900_000))) - 900_000
     largest = 1_000_000 - overhead
     assert alice.create(note("x" * largest)).status == 200
@@ -261,7 +261,7 @@ def test_records_have_a_size(alice: Client) -> None:
     assert answer.status == 413
 
 
-def test_nobody_writes_without_a_session(server: Client, alice: Client) -> None:
+def test_write_without_a_session_is_refused(server: Client, alice: Client) -> None:
     fields = {"repo": alice.did, "collection": NOTE, "record": note("x")}
     answer = server.post(CREATE, fields)
     assert (answer.status, answer.error) == (401, "AuthMissing")
@@ -308,7 +308,7 @@ def test_records_are_listed_in_pages(alice: Client) -> None:
     assert (forged.status, forged.error) == (400, "InvalidCursor")
 
 
-def test_a_repo_is_exported_whole(alice: Client) -> None:
+def test_repo_is_exported_whole(alice: Client) -> None:
     records = {}
     for n in range(60):
         answer = alice.create(note(f"text {n % 50}"), rkey=f"k{n}")
@@ -328,7 +328,7 @@ def test_a_repo_is_exported_whole(alice: Client) -> None:
     assert set(records.values()) <= {cid_to_text(cid) for cid in car.blocks}
 
 
-def test_a_repo_is_exported_since_a_rev(alice: Client) -> None:
+def test_repo_is_exported_since_a_rev(alice: Client) -> None:
     for n in range(40):
         alice.create(note(f"old {n}"))
     before = head(alice)
@@ -343,7 +343,7 @@ def test_a_repo_is_exported_since_a_rev(alice: Client) -> None:
     assert set(whole) <= set(first) | set(diff.blocks)
 
 
-def test_a_record_is_proven_present_or_absent(alice: Client) -> None:
+def test_get_record_proves_presence_or_absence(alice: Client) -> None:
     for n in range(50):
         alice.create(note(f"{n}"), rkey=f"k{n}")
     key = signing_key(alice)
@@ -362,7 +362,7 @@ def test_a_record_is_proven_present_or_absent(alice: Client) -> None:
         assert len(car.blocks) < 20
 
 
-def test_blocks_are_given_by_cid(alice: Client) -> None:
+def test_get_blocks_returns_blocks_by_cid(alice: Client) -> None:
     written = alice.create(note("x")).json
     cids = [written["cid"], written["commit"]["cid"]]
     answer = alice.get("com.atproto.sync.getBlocks", did=alice.did, cids=cids)
@@ -406,7 +406,7 @@ def test_repos_are_listed_in_pages(server: Client, alice: Client) -> None:
     "nsid",
     ["getRepo", "getLatestCommit", "getRepoStatus", "listBlobs"],
 )
-def test_an_unknown_repo_is_not_found(server: Client, nsid: str) -> None:
+def test_unknown_repo_is_not_found(server: Client, nsid: str) -> None:
     answer = server.get(f"com.atproto.sync.{nsid}", did="did:plc:" + "z" * 24)
     assert (answer.status, answer.error) == (400, "RepoNotFound")
 
@@ -426,7 +426,9 @@ def fetch_blob(client: Client, cid: str) -> Answer:
     return client.get("com.atproto.sync.getBlob", did=client.did, cid=cid)
 
 
-def test_a_blob_is_hidden_until_a_record_names_it(world: World, alice: Client) -> None:
+def test_blob_is_hidden_until_a_record_refers_to_it(
+    world: World, alice: Client
+) -> None:
     blob = upload(alice, PNG).json["blob"]
     assert (blob["$type"], blob["mimeType"], blob["size"]) == (
         "blob",
@@ -465,7 +467,7 @@ def test_a_blob_is_hidden_until_a_record_names_it(world: World, alice: Client) -
     assert (answer.status, answer.error) == (400, "BlobNotFound")
 
 
-def test_a_blob_is_named_as_it_is(alice: Client) -> None:
+def test_blob_reference_must_match_the_upload(alice: Client) -> None:
     blob = upload(alice, PNG).json["blob"]
     for changes, error in [
         ({"mimeType": "image/jpeg"}, "InvalidMimeType"),
@@ -492,7 +494,7 @@ def test_the_lexicon_bounds_blobs_of_known_records(alice: Client) -> None:
         (PNG, "", 400, "InvalidRequest"),
     ],
 )
-def test_a_bad_upload_is_refused(
+def test_invalid_upload_is_refused(
     alice: Client, data: bytes, mime: str, status: int, error: str
 ) -> None:
     answer = upload(alice, data, mime)
@@ -507,7 +509,7 @@ def test_empty_blob_is_stored(alice: Client) -> None:
     assert (got.status, got.body) == (200, b"")
 
 
-def test_blob_is_given_in_ranges(alice: Client) -> None:
+def test_blob_is_served_in_ranges(alice: Client) -> None:
     blob = upload(alice, PNG).json["blob"]
     alice.create(note("x", picture=blob))
     cid = blob["ref"]["$link"]
@@ -583,7 +585,7 @@ def test_invalid_record_names_its_field(alice: Client) -> None:
     assert f"Invalid {POST} record: embed.images[0].alt" in answer.json["message"]
 
 
-def test_an_upload_has_a_size(alice: Client) -> None:
+def test_upload_over_the_size_limit_is_refused(alice: Client) -> None:
     path = f"/xrpc/{UPLOAD}"
     answer = alice.announce(path, 1_000_001, "application/x-big")
     assert (answer.status, answer.error) == (413, "PayloadTooLarge")
@@ -591,14 +593,14 @@ def test_an_upload_has_a_size(alice: Client) -> None:
     assert upload(alice, bytes(1_000_000), "application/x-big").status == 200
 
 
-def test_an_account_has_a_blob_quota(alice: Client) -> None:
+def test_account_has_a_blob_quota(alice: Client) -> None:
     assert upload(alice, bytes(900_000), "application/x-a").status == 200
     assert upload(alice, bytes(900_000), "application/x-a").status == 200
     answer = upload(alice, bytes(900_001), "application/x-a")
     assert (answer.status, answer.error) == (413, "BlobTooLarge")
 
 
-def test_an_upload_cut_short_leaves_nothing(world: World, alice: Client) -> None:
+def test_truncated_upload_leaves_nothing(world: World, alice: Client) -> None:
     def stored() -> int:
         with world.pool("a").connection() as conn:
             row = conn.execute("SELECT count(*) FROM blob").fetchone()
@@ -628,7 +630,7 @@ def test_an_upload_cut_short_leaves_nothing(world: World, alice: Client) -> None
         cid_to_text(b"\x01\x71\x12\x20" + bytes(32)),
     ],
 )
-def test_no_name_leads_anywhere_else(alice: Client, cid: str) -> None:
+def test_odd_blob_cid_is_refused(alice: Client, cid: str) -> None:
     answer = fetch_blob(alice, cid)
     assert answer.status == 400
     assert answer.error in ("BlobNotFound", "InvalidRequest")
@@ -652,7 +654,7 @@ def test_concurrent_swaps_have_one_winner(alice: Client) -> None:
         assert {a.error for a in answers if a.status == 400} == {"InvalidSwap"}
 
 
-def test_errors_are_json_and_tell_no_traces(alice: Client) -> None:
+def test_errors_are_json_without_tracebacks(alice: Client) -> None:
     for method, path in [
         ("GET", "/xrpc/com.atproto.repo.createRecord"),
         ("POST", "/xrpc/com.atproto.repo.getRecord"),
@@ -666,7 +668,7 @@ def test_errors_are_json_and_tell_no_traces(alice: Client) -> None:
         assert "Traceback" not in json.dumps(answer.json)
 
 
-def test_the_root_is_the_root_of_the_records(world: World, alice: Client) -> None:
+def test_root_follows_from_the_record_rows(world: World, alice: Client) -> None:
     for n in range(30):
         alice.create(note(f"{n}"), rkey=f"k{n}")
     car = read_car(alice.get("com.atproto.sync.getRepo", did=alice.did).body)

@@ -1,4 +1,4 @@
-"""The event stream over a real WebSocket, and what is announced to indexers."""
+"""The event stream over a real WebSocket, and crawl requests to indexers."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def check(frame: Frame, key: PublicKey) -> CommitEvent:
     return verify_commit(frame.body, key, time.time_ns() // 1000)
 
 
-def test_every_commit_verifies_and_follows_the_one_before(
-    world: World, server: Client
-) -> None:
+def test_commits_verify_and_follow_each_other(world: World, server: Client) -> None:
     with server.subscribe() as receive:
         alice = sign_up(server, "alice.a.test")
         key = signing_key_of(world.plc_url, alice.did)
@@ -96,7 +94,7 @@ def head_rev(client: Client) -> str:
     return str(latest.json["rev"])
 
 
-def test_twenty_writers_make_one_history(world: World, server: Client) -> None:
+def test_concurrent_writers_make_one_history(world: World, server: Client) -> None:
     bob = sign_up(server, "bob.a.test")
     key = signing_key_of(world.plc_url, bob.did)
 
@@ -118,7 +116,7 @@ def test_twenty_writers_make_one_history(world: World, server: Client) -> None:
     assert events[-1].rev == head_rev(bob)
 
 
-def test_a_cursor_resumes_exactly(server: Client) -> None:
+def test_cursor_resumes_exactly(server: Client) -> None:
     carol = sign_up(server, "carol.a.test")
     for n in range(10):
         carol.create(note(f"{n}"))
@@ -138,12 +136,12 @@ def test_a_cursor_resumes_exactly(server: Client) -> None:
         assert receive().body["seq"] == seqs[-1] + 1
 
 
-def test_a_future_cursor_is_refused(server: Client) -> None:
+def test_future_cursor_is_refused(server: Client) -> None:
     (frame,) = server.frames(1, cursor=2**40)
     assert (frame.op, frame.body["error"]) == (-1, "FutureCursor")
 
 
-def test_an_old_cursor_is_told_so(world: World) -> None:
+def test_old_cursor_gets_an_outdated_info(world: World) -> None:
     with world.serve_pds("old") as server:
         dora = sign_up(server, "dora.old.test")
         for n in range(5):
@@ -154,12 +152,12 @@ def test_an_old_cursor_is_told_so(world: World) -> None:
         info, kept = server.frames(2, cursor=2)
         assert (info.t, info.body["name"]) == ("#info", "OutdatedCursor")
         assert kept.body["seq"] == 10
-        # "From the oldest" is a wish that is granted in full.
+        # Cursor 0 means the oldest event.
         (frame,) = server.frames(1, cursor=0)
         assert frame.body["seq"] == 10
 
 
-def test_a_restart_goes_on_where_it_stopped(world: World) -> None:
+def test_stream_continues_after_a_restart(world: World) -> None:
     with world.serve_pds("again") as server:
         erin = sign_up(server, "erin.again.test")
         erin.create(note("before"))
@@ -177,7 +175,7 @@ def test_a_restart_goes_on_where_it_stopped(world: World) -> None:
     assert after[5].body["since"] == rev
 
 
-def test_an_event_arrives_at_once(server: Client) -> None:
+def test_event_arrives_at_once(server: Client) -> None:
     fred = sign_up(server, "fred.a.test")
     delays = []
     with server.subscribe() as receive:
@@ -186,12 +184,12 @@ def test_an_event_arrives_at_once(server: Client) -> None:
             fred.create(note(f"{n}"))
             receive()
             delays.append(time.perf_counter() - started)
-    # Well below the second after which a subscriber would look by itself.
+    # Well below the poll interval of one second.
     assert sorted(delays)[10] < 0.5
 
 
 class Indexer:
-    """Counts who asks to be crawled; refuses the first time."""
+    """Records crawl requests; refuses the first one."""
 
     def __init__(self) -> None:
         self.bodies: list[Any] = []
@@ -211,13 +209,13 @@ class Indexer:
             time.sleep(0.05)
 
 
-def test_indexers_are_told_at_the_start_and_of_news(world: World) -> None:
+def test_indexers_get_crawl_requests_at_start_and_on_news(world: World) -> None:
     indexer = Indexer()
     url = world.serve(indexer.app())
     with world.serve_pds(
         "news", indexer_urls=(url, "http://127.0.0.1:9"), crawl_notice_interval=0.2
     ) as server:
-        # The first try was refused: it comes again.
+        # The first request was refused and comes again.
         indexer.wait(2)
         name = server.url.removeprefix("http://")
         assert indexer.bodies == [{"hostname": name}] * 2

@@ -36,13 +36,13 @@ PATIENCE = 60.0
 
 
 class Reader:
-    """Somebody who asks the provider over HTTP."""
+    """An HTTP client of the provider."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def get(self, nsid: str, **params: Any) -> tuple[int, Any]:
-        """(status, answer)."""
+        """Return (status, response)."""
         url = f"{self._url}/xrpc/{nsid}?{urllib.parse.urlencode(params)}"
         try:
             with urllib.request.urlopen(url, timeout=60) as reply:
@@ -55,12 +55,12 @@ class Reader:
         return self.get(nsid, **params)[0]
 
     def found(self, word: str = WORD) -> set[str]:
-        """URIs of the posts that a search gives."""
+        """Return the URIs of the posts in a search."""
         _, answer = self.get("app.bsky.feed.searchPosts", q=word, limit=100)
         return {found["uri"] for found in answer["posts"]}
 
     def sees(self, author: Author) -> dict[str, bool]:
-        """By which ways something of this account can be had."""
+        """Return the methods that show something of this account."""
         did = author.did
         uri = f"at://{did}/{next(iter(author.records))}"
         feed = self.get("app.bsky.feed.getAuthorFeed", actor=did)
@@ -126,8 +126,7 @@ def of(author: Author, uris: set[str]) -> set[str]:
 
 
 def in_the_engine(world: CrawlWorld, author: Author) -> int:
-    """Documents of an account in the search engine itself: what the API would hide of
-    them must not be there either."""
+    """Return the documents of an account in the search engine itself."""
     sql = "SELECT count(*)::int FROM {} JOIN actor ON actor.id = actor WHERE did = %s"
     return sum(
         world.query(sql.format(table), author.did)[0][0]
@@ -139,7 +138,7 @@ def outbox_is_empty(world: CrawlWorld) -> bool:
     return world.query("SELECT count(*) FROM search_outbox") == [(0,)]
 
 
-def test_a_deleted_record_is_gone(world: CrawlWorld, reader: Reader) -> None:
+def test_deleted_record_disappears(world: CrawlWorld, reader: Reader) -> None:
     host = world.add_host()
     author = settle(world, host, 1, 3)
     doomed, kept, edited = author.records
@@ -160,7 +159,7 @@ def test_a_deleted_record_is_gone(world: CrawlWorld, reader: Reader) -> None:
 @pytest.mark.parametrize(
     "status", ["deleted", "deactivated", "takendown", "throttled", "odd"]
 )
-def test_an_account_that_went_is_seen_nowhere(
+def test_inactive_account_is_shown_nowhere(
     world: CrawlWorld, reader: Reader, status: str
 ) -> None:
     host = world.add_host()
@@ -188,7 +187,7 @@ def test_an_account_that_went_is_seen_nowhere(
 
 
 @pytest.mark.parametrize("active", [False, True], ids=["gone", "back"])
-def test_a_listing_read_before_does_not_overrule_what_was_told(
+def test_older_listing_does_not_override_an_event(
     world: CrawlWorld, active: bool
 ) -> None:
     host = world.add_host()
@@ -216,8 +215,7 @@ def test_a_listing_read_before_does_not_overrule_what_was_told(
             assert told.wait(PATIENCE)
 
         host.before_listed = hold
-        with world.pool.connection() as conn:
-            conn.execute("UPDATE host SET listed_at = NULL, polled_at = NULL")
+        world.execute("UPDATE host SET listed_at = NULL, polled_at = NULL")
         assert held.wait(PATIENCE)
         # The page is read, and on its way.
         host.tell(author, active=active, status=None if active else "suspended")
@@ -228,8 +226,7 @@ def test_a_listing_read_before_does_not_overrule_what_was_told(
         assert status() == after
         # What is only in a listing is taken from it.
         host.statuses[other.did] = "takendown"
-        with world.pool.connection() as conn:
-            conn.execute("UPDATE host SET listed_at = NULL, polled_at = NULL")
+        world.execute("UPDATE host SET listed_at = NULL, polled_at = NULL")
         sql = "SELECT upstream_status FROM actor WHERE did = %s"
         wait_until(
             lambda: world.query(sql, other.did) == [("takendown",)], PATIENCE, "listed"
@@ -237,7 +234,9 @@ def test_a_listing_read_before_does_not_overrule_what_was_told(
         assert status() == after
 
 
-def test_our_own_takedown_is_another_matter(world: CrawlWorld, reader: Reader) -> None:
+def test_local_takedown_is_independent_of_the_host(
+    world: CrawlWorld, reader: Reader
+) -> None:
     host = world.add_host()
     author = settle(world, host, 1, 3)
     with world.crawling():
@@ -263,7 +262,7 @@ def test_our_own_takedown_is_another_matter(world: CrawlWorld, reader: Reader) -
         wait_until(lambda: len(reader.found()) == 4, PATIENCE, "searchable again")
 
 
-def test_a_large_account_is_forgotten_in_bounded_steps(
+def test_large_account_is_purged_in_bounded_steps(
     world: CrawlWorld, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = world.add_host()
@@ -294,7 +293,7 @@ def test_a_large_account_is_forgotten_in_bounded_steps(
         assert recount_stats(conn).ok
 
 
-def test_an_account_that_comes_back_half_forgotten_is_whole_again(
+def test_account_reactivated_during_a_purge_is_whole_again(
     world: CrawlWorld, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = world.add_host()

@@ -1,4 +1,4 @@
-"""The Scrapy crawl of listRepos against real HTTP servers that behave in many ways."""
+"""The Scrapy crawl of listRepos against real HTTP servers with faults."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def world(pool: Pool) -> Iterator[World]:
         yield World(pool, stack)
 
 
-def test_new_accounts_are_let_in_when_their_document_names_the_host(
+def test_new_account_is_admitted_if_its_document_names_the_host(
     world: World,
 ) -> None:
     honest = ListingHost([entry(n) for n in range(25)])
@@ -143,7 +143,7 @@ def test_new_accounts_are_let_in_when_their_document_names_the_host(
     assert world.tasks().list_repos() == {"hosts": 0}
 
 
-def test_a_newer_rev_queues_the_repo_and_a_status_is_taken_over(world: World) -> None:
+def test_listing_queues_newer_revs_and_applies_statuses(world: World) -> None:
     listing = ListingHost([entry(1, NEWER), entry(2), entry(3)])
     host, _ = world.serve(listing)
     with world.pool.connection() as conn:
@@ -160,11 +160,9 @@ def test_a_newer_rev_queues_the_repo_and_a_status_is_taken_over(world: World) ->
     ]
 
 
-def test_news_of_accounts_held_elsewhere_has_their_documents_read(
+def test_listing_of_moved_accounts_refreshes_their_documents(
     world: World,
 ) -> None:
-    """They may have moved without our hearing of it. Any host can name anybody, so it
-    is a few at a time, and nothing of it is believed."""
     other, _ = world.serve(ListingHost([]))
     told = [entry(n, NEWER) for n in range(30)] + [entry(n) for n in range(30, 40)]
     told[39] |= {"active": False, "status": "deleted"}
@@ -188,26 +186,22 @@ def test_news_of_accounts_held_elsewhere_has_their_documents_read(
 
 
 @pytest.mark.parametrize("fault", ["loop", "same_page"])
-def test_a_listing_without_end_is_left_after_two_pages(
-    world: World, fault: str
-) -> None:
+def test_endless_listing_stops_after_two_pages(world: World, fault: str) -> None:
     listing = ListingHost([entry(n) for n in range(4)], fault=fault)
     world.serve(listing)
     assert world.tasks().list_repos()["done"] == 1
     assert listing.requests <= 2
 
 
-def test_a_host_that_forgot_its_own_cursor_is_listed_from_the_start(
+def test_refused_listing_cursor_restarts_the_listing(
     world: World,
 ) -> None:
     listing = ListingHost([entry(1)], fault="forgot")
     host, url = world.serve(listing)
     world.resolver.put(did_of(1), url)
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE host SET list_cursor = '700'")
+    world.execute("UPDATE host SET list_cursor = '700'")
     assert world.tasks().list_repos()["failed"] == 1
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE host SET next_try = now()")
+    world.execute("UPDATE host SET next_try = now()")
     assert world.tasks().list_repos()["done"] == 1
     assert list(world.known()) == [did_of(1)]
     # What is away keeps its place.
@@ -221,7 +215,7 @@ def test_a_host_that_forgot_its_own_cursor_is_listed_from_the_start(
     assert kept == ("700",)
 
 
-def test_one_bad_host_does_not_stop_the_others(world: World) -> None:
+def test_bad_host_does_not_stop_other_listings(world: World) -> None:
     bad = {
         fault: ListingHost([entry(1)], fault=fault)
         for fault in ("broken", "huge", "error", "busy")
@@ -246,7 +240,7 @@ def test_one_bad_host_does_not_stop_the_others(world: World) -> None:
         assert known[ids[fault]].tries == 0, fault
 
 
-def test_a_strangers_accounts_are_bounded_and_cost_few_lookups(world: World) -> None:
+def test_accounts_of_untrusted_hosts_are_bounded(world: World) -> None:
     listing = ListingHost([entry(n) for n in range(1_000)], page=500)
     _, url = world.serve(listing, source=host_rows.SOURCE_REQUEST_CRAWL)
     for n in range(1_000):
@@ -256,7 +250,7 @@ def test_a_strangers_accounts_are_bounded_and_cost_few_lookups(world: World) -> 
     assert len(world.resolver.asked) <= 150
 
 
-def test_the_account_cap_holds_for_our_own_hosts_too(world: World) -> None:
+def test_account_cap_holds_for_configured_hosts(world: World) -> None:
     _, url = world.serve(ListingHost([entry(n) for n in range(50)]))
     for n in range(50):
         world.resolver.put(did_of(n), url)
@@ -264,7 +258,7 @@ def test_the_account_cap_holds_for_our_own_hosts_too(world: World) -> None:
     assert len(world.known()) == 7
 
 
-def test_only_the_chosen_accounts_are_let_in(world: World) -> None:
+def test_only_chosen_accounts_are_admitted(world: World) -> None:
     _, url = world.serve(ListingHost([entry(n) for n in range(9)]))
     for n in range(9):
         world.resolver.put(did_of(n), url)
@@ -274,7 +268,7 @@ def test_only_the_chosen_accounts_are_let_in(world: World) -> None:
     assert set(world.known()) == {did_of(4)}
 
 
-def test_crawls_run_again_and_again_from_any_thread(world: World) -> None:
+def test_listings_run_repeatedly_from_any_thread(world: World) -> None:
     listing = ListingHost([entry(1)])
     _, url = world.serve(listing)
     world.resolver.put(did_of(1), url)

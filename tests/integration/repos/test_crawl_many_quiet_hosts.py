@@ -1,7 +1,6 @@
-"""Thousands of small quiet hosts: what a round of polls costs, in requests and memory.
+"""Thousands of quiet hosts: the requests and the memory of a round of polls.
 
-All of them are one server here, told apart by their loopback address; each is a host
-of its own to the crawl, with a slot, a budget and a row.
+All hosts are one server, told apart by loopback addresses.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ MIB = 1024 * 1024
 
 
 class Crowd:
-    """Answers listRepos for every host, and counts who was asked how often."""
+    """Serves listRepos for every host, and counts requests by host."""
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
@@ -53,7 +52,7 @@ class Crowd:
 
 
 def poll_round(tasks: CrawlTasks, limit: int) -> int:
-    """Run polls until none is due; return how many hosts were asked."""
+    """Run polls until none is due; return the number of hosts."""
     asked = 0
     while (found := tasks.poll_quiet_hosts(limit)).get("hosts", 0):
         asked += found["done"]
@@ -118,7 +117,7 @@ def measure(pool: Pool, count: int, more: int) -> dict[str, float]:
     }
 
 
-def test_a_round_costs_one_request_a_host_and_bounded_memory(pool: Pool) -> None:
+def test_poll_round_costs_one_request_a_host(pool: Pool) -> None:
     cost = measure(pool, 60, 3)
     assert cost["polled"] == cost["hosts_asked"] == cost["requests_a_round"] == 60
     assert cost["most_of_one_host"] == 1
@@ -126,7 +125,7 @@ def test_a_round_costs_one_request_a_host_and_bounded_memory(pool: Pool) -> None
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_two_thousand_quiet_hosts(pool: Pool) -> None:
+def test_poll_round_of_two_thousand_hosts_has_bounded_memory(pool: Pool) -> None:
     cost = measure(pool, 2_000, 1)
     print(cost)
     assert cost["polled"] == cost["hosts_asked"] == cost["requests_a_round"] == 2_000
@@ -136,7 +135,7 @@ def test_two_thousand_quiet_hosts(pool: Pool) -> None:
     assert cost["mib_after_one_round"] - cost["mib_before"] < 120
 
 
-def test_a_dead_host_is_asked_less_and_less_and_then_once_a_day(pool: Pool) -> None:
+def test_dead_host_is_polled_less_and_less_often(pool: Pool) -> None:
     settings = CrawlSettings(dev=True, listing_settle=0.0, offline_after=3)
     tasks = CrawlTasks(settings, pool, FakeSink(), fake_clients(FakeResolver()))
     make_hosts(pool, 1, 1)

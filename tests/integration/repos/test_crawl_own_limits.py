@@ -12,7 +12,7 @@ from storage.hosts.host_budget import set_limit
 from storage.postgres.pool import Pool
 
 
-def test_requests_to_one_host_have_the_rate_that_was_set(pool: Pool) -> None:
+def test_requests_to_a_host_keep_its_configured_rate(pool: Pool) -> None:
     with pool.connection() as conn:
         for name in ("a.example.com", "b.example.com"):
             host_rows.put_host(conn, name, f"https://{name}", source="configured")
@@ -36,7 +36,7 @@ def test_requests_to_one_host_have_the_rate_that_was_set(pool: Pool) -> None:
     assert found["b"] == 0.0
 
 
-def test_all_tasks_of_a_process_ask_the_directory_as_fast_as_one_may(
+def test_tasks_share_the_directory_rate(
     pool: Pool,
 ) -> None:
     open_clients = clients_opener(pool, CrawlSettings(plc_rate=2.0))

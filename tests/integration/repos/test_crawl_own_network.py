@@ -1,4 +1,4 @@
-"""Our crawler on our own directory and servers: nothing in between is made up."""
+"""Our crawler with our own directory and servers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def index(index_db: str, network: World) -> Iterator[CrawlWorld]:
 
 
 def _follow(index: CrawlWorld, network: World, *servers: Client) -> None:
-    """Ask to be crawled, and let the crawler resolve for itself."""
+    """Request a crawl, and let the crawler resolve by itself."""
     settings = index.settings()
     index.open_clients = clients_opener(
         index.pool,
@@ -54,7 +54,7 @@ def _equal(index: CrawlWorld, server: Client, did: str) -> bool:
         return rebuild_root(conn, did) == commit.data
 
 
-def test_accounts_are_followed_from_before_and_from_birth(
+def test_old_and_new_accounts_of_our_servers_are_indexed(
     index: CrawlWorld, network: World
 ) -> None:
     a, b = network.start_pds("a"), network.start_pds("b")
@@ -92,9 +92,7 @@ def test_accounts_are_followed_from_before_and_from_birth(
     assert seen < 10, "an account is there soon after its birth"
 
 
-def test_a_server_that_was_away_is_caught_up_with(
-    index: CrawlWorld, network: World
-) -> None:
+def test_server_downtime_is_caught_up(index: CrawlWorld, network: World) -> None:
     a = network.start_pds("a")
     alice = sign_up(a, "alice.a.test")
     _follow(index, network, a)

@@ -24,7 +24,7 @@ POST = "app.bsky.feed.post"
 NOTE = "org.example.note"
 
 
-def test_one_collection(network: World, index: CrawlWorld) -> None:
+def test_sparse_fetch_of_one_collection(network: World, index: CrawlWorld) -> None:
     server = network.start_pds()
     alice = sign_up(server, "alice.a.test")
     for number in range(25):
@@ -51,7 +51,7 @@ def test_one_collection(network: World, index: CrawlWorld) -> None:
     assert f"at://{alice.did}/{record.collection}/{record.rkey}" == written
 
 
-def test_what_changed_since(network: World, index: CrawlWorld) -> None:
+def test_fetch_since_a_rev(network: World, index: CrawlWorld) -> None:
     server = network.start_pds()
     alice = sign_up(server, "alice.a.test")
     uris = [alice.create(post(f"post {number}")).json["uri"] for number in range(30)]
@@ -78,7 +78,7 @@ def test_what_changed_since(network: World, index: CrawlWorld) -> None:
     assert _stands(index, server, alice)
 
 
-def test_nothing_is_claimed_while_a_batch_waits(
+def test_no_repo_is_claimed_while_a_batch_waits(
     network: World, index: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = network.start_pds()

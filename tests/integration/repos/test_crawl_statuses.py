@@ -1,4 +1,4 @@
-"""Statuses that nobody told us of: getRepoStatus, account by account and bounded."""
+"""Statuses by getRepoStatus, for accounts without events."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def did_of(n: int) -> str:
 
 
 class StatusHost:
-    """Answers getRepoStatus from `statuses`: None for active; missing: not found."""
+    """Serves getRepoStatus from `statuses`: None for active, missing for not found."""
 
     def __init__(self) -> None:
         self.statuses: dict[str, str | None] = {}
@@ -95,7 +95,7 @@ def world(pool: Pool) -> Iterator[World]:
         yield World(pool, stack)
 
 
-def test_a_missed_event_is_made_good_in_one_sweep(world: World) -> None:
+def test_sweep_applies_missed_statuses(world: World) -> None:
     told = {did_of(0): None, did_of(1): "takendown", did_of(2): "made up"}
     world.host.statuses |= told
     world.add(*told)
@@ -113,16 +113,15 @@ def test_a_missed_event_is_made_good_in_one_sweep(world: World) -> None:
     assert world.sweep()["asked"] == 3
 
 
-def test_an_account_that_is_back_is_shown_again(world: World) -> None:
+def test_sweep_shows_reactivated_account(world: World) -> None:
     world.host.statuses[did_of(0)] = None
     world.add(did_of(0))
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE actor SET upstream_status = 'deactivated'")
+    world.execute("UPDATE actor SET upstream_status = 'deactivated'")
     assert world.sweep()["changed"] == 1
     assert world.sink.events == [AccountEvent(did_of(0), True, None, host=world.id)]  # type: ignore[arg-type]
 
 
-def test_a_repo_that_the_host_does_not_know_is_hidden_the_second_time(
+def test_repo_unknown_to_its_host_is_hidden_the_second_time(
     world: World,
 ) -> None:
     world.add(did_of(0))
@@ -141,29 +140,26 @@ def test_a_repo_that_the_host_does_not_know_is_hidden_the_second_time(
     assert world.sweep()["asked"] == 0
 
 
-def test_a_host_with_many_is_compared_in_full_instead(world: World) -> None:
+def test_host_with_many_accounts_is_listed_instead(world: World) -> None:
     world.add(*(did_of(n) for n in range(60)))
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE host SET listed_at = NULL, polled_at = NULL")
+    world.execute("UPDATE host SET listed_at = NULL, polled_at = NULL")
     assert world.sweep() == {"hosts": 1, "asked": 0, "listings": 1}
     assert not world.host.asked
     # Those that the listing does not name are asked for, some at a time.
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE host SET listed_at = now(), polled_at = now()")
+    world.execute("UPDATE host SET listed_at = now(), polled_at = now()")
     assert world.sweep()["asked"] == 20
     assert world.sweep()["asked"] == 20
     assert world.host.asked.total() == len(world.host.asked) == 40
 
 
-def test_a_host_that_wants_to_rest_is_left_alone(world: World) -> None:
+def test_rate_limited_host_is_left_alone(world: World) -> None:
     world.add(*(did_of(n) for n in range(5)))
     world.host.busy = True
     world.sweep()
     asked = world.host.asked.total()
     assert asked == 1
     assert world.sweep() == {"hosts": 0, "asked": 0}
-    with world.pool.connection() as conn:
-        conn.execute("UPDATE host SET rate_limited_until = NULL")
+    world.execute("UPDATE host SET rate_limited_until = NULL")
     world.host.busy, world.host.broken = False, True
     assert world.sweep()["failed"] >= 1
     assert world.sink.events == []
@@ -180,5 +176,5 @@ def test_a_host_that_wants_to_rest_is_left_alone(world: World) -> None:
         {"active": True},
     ],
 )
-def test_what_is_no_answer_changes_nothing(answer: Any) -> None:
+def test_invalid_status_changes_nothing(answer: Any) -> None:
     assert read_status(answer, "did:x") is None

@@ -81,7 +81,7 @@ def is_exactly(world: CrawlWorld, *authors: Author) -> bool:
     return world.follows(*authors) and indexed(world) == {a.did for a in authors}
 
 
-def test_named_accounts_then_all_then_one_again(world: CrawlWorld) -> None:
+def test_scope_widens_and_narrows_by_names(world: CrawlWorld) -> None:
     host = world.add_host()
     authors = people(world, host, 4)
     a, b, c, d = authors
@@ -120,7 +120,7 @@ def test_named_accounts_then_all_then_one_again(world: CrawlWorld) -> None:
 
 
 def rows_of(world: CrawlWorld, *authors: Author) -> dict[str, int]:
-    """Rows that name these accounts as their owner, by table."""
+    """Return the number of rows of these accounts by table."""
     dids = [author.did for author in authors]
     tables = ("record", "post", "link", "repo", "dropped_record", "search_document")
     return {
@@ -133,7 +133,7 @@ def rows_of(world: CrawlWorld, *authors: Author) -> dict[str, int]:
     }
 
 
-def test_who_leaves_leaves_nothing_and_counts_stay_exact(world: CrawlWorld) -> None:
+def test_removed_accounts_leave_no_rows(world: CrawlWorld) -> None:
     host = world.add_host()
     a, b, c = people(world, host, 3)
     b.write([("create", f"{FOLLOW}/a", follow(a))])
@@ -175,7 +175,7 @@ def test_who_leaves_leaves_nothing_and_counts_stay_exact(world: CrawlWorld) -> N
     assert world.sink.remove_out_of_scope([b.did, "did:plc:nobody"]) == 0
 
 
-def test_a_checker_of_counts_sees_rows_that_vanish(world: CrawlWorld) -> None:
+def test_count_check_detects_missing_rows(world: CrawlWorld) -> None:
     host = world.add_host()
     a, b = people(world, host, 2)
     b.write([("create", f"{FOLLOW}/a", follow(a))])
@@ -187,7 +187,7 @@ def test_a_checker_of_counts_sees_rows_that_vanish(world: CrawlWorld) -> None:
         assert not recount_stats(conn).ok
 
 
-def test_follows_join_and_leave_with_the_seed(world: CrawlWorld) -> None:
+def test_follows_of_a_seed_join_and_leave(world: CrawlWorld) -> None:
     host = world.add_host()
     seed, b, c, d = people(world, host, 4)
     seed.write([("create", f"{FOLLOW}/b", follow(b))])
@@ -211,7 +211,7 @@ def load(world: CrawlWorld) -> Any:
 
 
 class ListingRelay:
-    """Lists the holders of a collection, two a page."""
+    """Lists the members of a collection, two a page."""
 
     def __init__(self, authors: list[Author]) -> None:
         self.dids = [author.did for author in authors]
@@ -229,7 +229,7 @@ class ListingRelay:
         return JSONResponse(body)
 
 
-def test_holders_of_a_collection_are_listed_and_found_as_they_write(
+def test_members_of_a_collection_are_listed_and_found_live(
     world: CrawlWorld,
 ) -> None:
     host = world.add_host()
@@ -262,7 +262,7 @@ def test_holders_of_a_collection_are_listed_and_found_as_they_write(
             wait_until(lambda: is_exactly(world, *listed, writes))
 
 
-def test_progress(world: CrawlWorld) -> None:
+def test_scope_progress_counts_accounts(world: CrawlWorld) -> None:
     host = world.add_host()
     a, b, c = people(world, host, 3)
     with world.crawling():
@@ -283,7 +283,7 @@ def test_progress(world: CrawlWorld) -> None:
     assert ScopeProgress(10, 10, 10, 0, 0, 0).seconds_left == 0.0
 
 
-def test_one_who_comes_back_halfway_is_fetched_again(
+def test_account_returning_during_removal_is_fetched_again(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = world.add_host()

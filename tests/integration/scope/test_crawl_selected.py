@@ -1,4 +1,4 @@
-"""Chosen collections only, from our own servers and from hosts that give no parts."""
+"""Selected collections, from our own servers and from hosts without getBlocks."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def look(index: CrawlWorld, did: str) -> Finding:
     return asyncio.run(run())
 
 
-def test_from_notes_alone_to_everything_and_back(
+def test_selected_collections_widen_and_narrow(
     network: World, index: CrawlWorld
 ) -> None:
     server = network.start_pds()
@@ -158,7 +158,7 @@ def test_from_notes_alone_to_everything_and_back(
     assert posts == 0
 
 
-def test_a_wrong_row_of_a_partial_repo_is_found_and_fetched_anew(
+def test_wrong_row_of_a_partial_repo_is_repaired(
     network: World, index: CrawlWorld
 ) -> None:
     server = network.start_pds()
@@ -194,7 +194,7 @@ def audit_repo_ok(conn: Any, did: str) -> bool:
     return audit_repo(conn, did).ok
 
 
-def test_a_host_that_gives_no_parts_is_read_whole_and_kept_in_part(
+def test_host_without_get_blocks_is_fetched_whole(
     world: CrawlWorld,
 ) -> None:
     host = world.add_host()

@@ -1,5 +1,4 @@
-"""The keeper of the scope, round by round: nothing is lost between two rounds, no host
-holds it up, and what is settled costs nothing."""
+"""The scope reconciler, round by round: nothing is lost, and no host delays it."""
 
 from __future__ import annotations
 
@@ -90,7 +89,7 @@ def bring_in(world: CrawlWorld, *authors: Author) -> None:
 # follows
 
 
-def test_a_follow_is_not_lost_with_the_transaction_that_saw_it(
+def test_follow_survives_a_rolled_back_transaction(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = world.add_host()
@@ -111,8 +110,7 @@ def test_a_follow_is_not_lost_with_the_transaction_that_saw_it(
     assert scoped(world) == dids(seed, b)
 
 
-def test_follows_that_come_with_a_revision_we_had_are_seen(world: CrawlWorld) -> None:
-    """A repo of which only posts were kept, and then all of it."""
+def test_follows_of_a_held_revision_are_seen(world: CrawlWorld) -> None:
     host = world.add_host()
     seed, b, c = people(world, host, 3)
     seed.write([("create", f"{FOLLOW}/b", follow(b))])
@@ -138,7 +136,7 @@ def bring_in_parts(world: CrawlWorld, *authors: Author) -> None:
         wait_until(held)
 
 
-def test_a_seed_that_is_named_twice_or_gone_keeps_nobody_in(world: CrawlWorld) -> None:
+def test_repeated_or_removed_seed_keeps_no_account(world: CrawlWorld) -> None:
     host = world.add_host()
     seed, gone, b, c = people(world, host, 4)
     seed.write([("create", f"{FOLLOW}/b", follow(b))])
@@ -168,7 +166,7 @@ def test_a_seed_that_is_named_twice_or_gone_keeps_nobody_in(world: CrawlWorld) -
     assert world.heads().keys() == dids(seed, gone, b)
 
 
-def test_a_seed_that_never_comes_does_not_keep_everybody_in(world: CrawlWorld) -> None:
+def test_unknown_seed_does_not_keep_all_accounts(world: CrawlWorld) -> None:
     host = world.add_host()
     seed, b = people(world, host, 2)
     bring_in(world, seed, b)
@@ -184,7 +182,7 @@ def test_a_seed_that_never_comes_does_not_keep_everybody_in(world: CrawlWorld) -
     assert world.heads().keys() == dids(seed)
 
 
-def test_another_seed_has_nobody_fetched_again_who_is_followed_already(
+def test_new_seed_does_not_refetch_known_accounts(
     world: CrawlWorld,
 ) -> None:
     host = world.add_host()
@@ -220,7 +218,7 @@ def test_another_seed_has_nobody_fetched_again_who_is_followed_already(
 # a scope that is set anew meanwhile
 
 
-def test_who_was_found_for_a_former_scope_does_not_join(world: CrawlWorld) -> None:
+def test_members_of_a_former_scope_do_not_join(world: CrawlWorld) -> None:
     a, b = Author(1), Author(2)
     choose(world, "collection", collections=[BLOG])
     with world.pool.connection() as conn:
@@ -256,7 +254,7 @@ def test_follows_read_for_a_former_scope_do_not_join(
     assert world.heads().keys() == dids(seed)
 
 
-def test_a_removal_that_was_killed_halfway_is_mended_when_the_account_returns(
+def test_interrupted_removal_is_completed_on_return(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = world.add_host()
@@ -291,7 +289,7 @@ def test_a_removal_that_was_killed_halfway_is_mended_when_the_account_returns(
 
 
 class Listing:
-    """Lists holders of a collection in one of several ways, and counts requests."""
+    """Lists members of a collection in one of several ways, and counts requests."""
 
     def __init__(self, way: str, holders: Sequence[str] = ()) -> None:
         self.way, self.holders, self.requests = way, holders, 0
@@ -332,7 +330,7 @@ def listing(
         yield served
 
 
-def test_no_host_holds_up_the_keeper(world: CrawlWorld) -> None:
+def test_no_host_delays_the_reconciler(world: CrawlWorld) -> None:
     host = world.add_host()
     [a] = people(world, host, 1)
     with listing(world, "silent") as silent, listing(world, "endless"):
@@ -345,7 +343,7 @@ def test_no_host_holds_up_the_keeper(world: CrawlWorld) -> None:
             bring_in(world, a)
 
 
-def test_a_stranger_names_as_many_as_it_may_bring(world: CrawlWorld) -> None:
+def test_untrusted_host_names_a_bounded_number(world: CrawlWorld) -> None:
     with listing(world, "endless") as endless:
         choose(world, "collection", collections=[BLOG])
         with Rounds(world, host_accounts_first_day=20) as keeper:
@@ -355,7 +353,7 @@ def test_a_stranger_names_as_many_as_it_may_bring(world: CrawlWorld) -> None:
             assert (len(scoped(world)), endless.requests) == (20, 4)
 
 
-def test_who_has_no_such_list_is_not_asked_again_and_who_is_busy_goes_on(
+def test_host_without_listing_is_skipped_and_busy_host_continues(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crawler.scope.collection_members._LOOK", 0.2)
@@ -382,7 +380,7 @@ def test_who_has_no_such_list_is_not_asked_again_and_who_is_busy_goes_on(
             assert (none.requests, busy.requests) == asked[:2]
 
 
-def test_a_host_that_is_asked_for_hours_holds_up_no_new_one(
+def test_slow_listing_does_not_delay_new_hosts(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crawler.scope.collection_members._LOOK", 0.0)
@@ -401,7 +399,7 @@ def test_a_host_that_is_asked_for_hours_holds_up_no_new_one(
 # what is settled costs nothing
 
 
-def test_accounts_that_are_here_are_not_looked_through_each_time(
+def test_settled_accounts_are_not_scanned_again(
     world: CrawlWorld,
 ) -> None:
     with world.pool.connection() as conn:
@@ -434,7 +432,7 @@ def test_accounts_that_are_here_are_not_looked_through_each_time(
         assert due == (0,)
 
 
-def test_nothing_is_compared_while_nobody_follows_anew(
+def test_no_comparison_without_new_follows(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = world.add_host()
@@ -464,7 +462,7 @@ def test_nothing_is_compared_while_nobody_follows_anew(
         assert (loads, scoped(world)) == ([], dids(seed))
 
 
-def test_looking_for_outsiders_takes_a_small_share_of_the_time(
+def test_search_for_outsiders_takes_little_time(
     world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = world.add_host()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from indexer_world import (
-    LIKE,
-)
+from indexer_world import LIKE
 
 A = "(SELECT id FROM actor WHERE did = %(did)s)"
 ONE = f"actor = {A} AND rkey = (SELECT max(rkey) FROM post WHERE actor = {A})"

@@ -7,13 +7,7 @@ from typing import Any
 import pytest
 from corruptions import CORRUPTIONS
 from indexer_steps import assert_indexed, import_repo
-from indexer_world import (
-    NOW,
-    Author,
-    held_records,
-    repo_row,
-    written_records,
-)
+from indexer_world import NOW, Author, held_records, repo_row, written_records
 
 from audit.repair import clear_repo
 from audit.repo_audit import (

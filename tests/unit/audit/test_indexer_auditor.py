@@ -10,12 +10,7 @@ from typing import Any
 import pytest
 from corruptions import CORRUPTIONS
 from indexer_steps import assert_indexed, import_repo, state_of
-from indexer_world import (
-    POST,
-    Author,
-    post,
-    repo_row,
-)
+from indexer_world import POST, Author, post, repo_row
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -90,11 +85,7 @@ async def world(
 
 
 def look(
-    host: Host,
-    conn: Conn,
-    pool: Pool,
-    interner: Interner,
-    someone: Author,
+    host: Host, conn: Conn, pool: Pool, interner: Interner, someone: Author
 ) -> Finding:
     async def run() -> Finding:
         async with world(host, conn, someone) as outside:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from index_dump import Documents, dump
-from indexer_world import KEY, NOW, NOW_US
+from indexer_steps import diff_of
+from indexer_world import NOW
 from repo_history import History, Writer
 
 from audit.repair import clear_repo
@@ -21,10 +22,7 @@ from indexer.repos.checkout import Checkout
 from indexer.repos.repo_batch import FetchedRepo, import_fresh
 from indexer.repos.repo_diff import apply_diff
 from indexer.repos.selected import keep_wanted
-from protocol.data.cid import cid_for
 from protocol.events.event import AccountEvent, CommitEvent
-from protocol.repo.car import car_block, car_header
-from protocol.repo.repo_diff import RepoDiff, read_diff
 from search.drain import drain_outbox
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner
@@ -116,10 +114,7 @@ class World:
         moved = {cid for key, cid in after.leaves().items() if (key, cid) not in held}
         new = {cid: raw for cid, raw in blocks.items() if cid not in known}
         new |= {cid: blocks[cid] for cid in moved}
-        commit = cid_for(after.signed)
-        car = car_header(commit) + car_block(commit, after.signed)
-        car += b"".join(car_block(*block) for block in new.items())
-        diff: RepoDiff = read_diff(car, after.did, KEY.public, NOW_US)  # type: ignore[arg-type]
+        diff = diff_of(after, new)
         assert before.rev is not None
         apply_diff(self.conn, self.interner, after.did, 1, before.rev, diff, NOW)
 

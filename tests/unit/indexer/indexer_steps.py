@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from indexer_world import (
+    CLOCK,
     CREATED,
     FOLLOW,
+    KEY,
     LIKE,
     NOW,
+    NOW_US,
     POST,
     PROFILE,
     Author,
+    author,
     expected_actor_counts,
     expected_post_counts,
     follow,
@@ -32,7 +36,12 @@ from indexer_world import (
 from audit.repo_audit import audit_repo, recount_stats
 from indexer.batch import BatchResult
 from indexer.repos.checkout import Checkout, CheckoutResult
+from indexer.repos.repo_batch import FetchedRepo
+from protocol.data.cid import cid_for
 from protocol.events.event import AccountEvent
+from protocol.mst import build_nodes
+from protocol.repo.car import car_block, car_header
+from protocol.repo.repo_diff import RepoDiff, read_diff
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 
@@ -85,6 +94,7 @@ def assert_indexed(conn: Conn, authors: list[Author]) -> None:
 
 
 Apply = Callable[..., BatchResult]
+Fetch = Callable[..., CheckoutResult]
 
 
 def all_kinds(someone: Author, other: Author, target: str) -> dict[str, Any]:
@@ -150,3 +160,46 @@ def actor_id(conn: Conn, did: str) -> int:
 def leave(conn: Conn, apply: Apply, someone: Author, status: str = "deleted") -> int:
     apply(AccountEvent(someone.did, False, status, 99, 1))  # type: ignore[arg-type]
     return actor_id(conn, someone.did)
+
+
+def fetched_repo(someone: Author) -> FetchedRepo:
+    """Return an author's repo as a fetch yields it."""
+    return FetchedRepo(
+        someone.did,  # type: ignore[arg-type]
+        someone.host,
+        someone.head(),
+        someone.repo_records(),
+        someone.repo_drops(),
+    )
+
+
+def blocks_of(someone: Author) -> dict[bytes, bytes]:
+    """Return the nodes and records of an author's tree, by CID."""
+    cids = {path.encode(): cid_for(raw) for path, raw in someone.records.items()}
+    cids |= {path.encode(): cid for path, cid in someone.dropped.items()}
+    blocks = {node.cid: node.raw for node in build_nodes(sorted(cids.items()))}
+    return blocks | {cid_for(raw): raw for raw in someone.records.values()}
+
+
+def car_of(someone: Author, blocks: Mapping[bytes, bytes]) -> bytes:
+    """Return a CAR of an author's commit with these blocks."""
+    commit = cid_for(someone.signed)
+    car = car_header(commit) + car_block(commit, someone.signed)
+    return car + b"".join(car_block(*block) for block in blocks.items())
+
+
+def diff_of(someone: Author, blocks: Mapping[bytes, bytes]) -> RepoDiff:
+    """Return a verified difference of these blocks."""
+    car = car_of(someone, blocks)
+    return read_diff(car, someone.did, KEY.public, NOW_US)  # type: ignore[arg-type]
+
+
+def written_author(number: int = 0, posts: int = 20) -> Author:
+    """Create an author with a profile, posts and a note."""
+    someone = author(number)
+    writes: dict[str, Any] = {f"{PROFILE}/self": profile("Someone")}
+    for index in range(posts):
+        writes[f"{POST}/{CLOCK.next()}"] = post(f"post {index}")
+    writes["org.example.note/first-note"] = {"$type": "org.example.note", "text": "n"}
+    someone.commit(writes)
+    return someone

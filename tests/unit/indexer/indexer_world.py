@@ -11,12 +11,7 @@ from typing import Any
 from protocol.data import cbor
 from protocol.data.cid import cid_for
 from protocol.events.drops import DropReason
-from protocol.events.event import (
-    CommitEvent,
-    DroppedOp,
-    RecordOp,
-    SyncEvent,
-)
+from protocol.events.event import CommitEvent, DroppedOp, RecordOp, SyncEvent
 from protocol.identity.keys import PrivateKey
 from protocol.mst import EMPTY_ROOT, build_root
 from protocol.repo.commit import sign_commit

@@ -204,10 +204,7 @@ class Kinds:
         return facet
 
     def _subject(self) -> dict[str, Any]:
-        made: dict[str, Any] = {
-            "subject": self._reference(),
-            "createdAt": self._time(),
-        }
+        made: dict[str, Any] = {"subject": self._reference(), "createdAt": self._time()}
         if self._rng.random() < 0.2:
             made["via"] = self._reference(FEED_REPOST, FEED_LIKE)
         return made

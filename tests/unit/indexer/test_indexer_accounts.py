@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
 import pytest
-from indexer_steps import actor_id, all_kinds, leave
+from indexer_steps import Apply, actor_id, all_kinds, leave
 from indexer_world import (
     CLOCK,
     NOW,
@@ -27,13 +26,7 @@ from psycopg.errors import AdminShutdown, DeadlockDetected
 
 from audit.repo_audit import recount_stats
 from indexer import account as account_module
-from indexer.account import (
-    PURGE_JOB,
-    NotDeletedError,
-    purge_account,
-    purge_deleted,
-)
-from indexer.batch import BatchResult
+from indexer.account import PURGE_JOB, NotDeletedError, purge_account, purge_deleted
 from indexer.collections.registry import OWNED_TABLES
 from indexer.repos.checkout import Checkout
 from indexer.repos.repo_states import lock_repos
@@ -43,8 +36,6 @@ from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.records.links import BY_SOURCE
 from storage.schema import metadata
-
-Apply = Callable[..., BatchResult]
 
 
 @pytest.mark.parametrize("page", [3, 2_000])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import psycopg
 import pytest
-from indexer_steps import assert_indexed
+from indexer_steps import Apply, assert_indexed
 from indexer_world import (
     FOLLOW,
     LIKE,
@@ -34,7 +33,6 @@ from indexer_world import (
 from audit.repo_audit import audit_repo, recount_stats
 from indexer import apply as apply_module
 from indexer.apply import apply_batch
-from indexer.batch import BatchResult
 from protocol.events.drops import DropReason
 from protocol.events.event import AccountEvent, CommitEvent, IdentityEvent
 from protocol.mst import EMPTY_ROOT
@@ -44,8 +42,6 @@ from storage.postgres.pool import Conn, Pool
 from storage.records.interning import Interner
 from storage.repos.account_status import asking_time
 from storage.repos.resync_buffer import load_commits
-
-Apply = Callable[..., BatchResult]
 
 
 def test_records_links_and_counts(conn: Conn, apply: Apply) -> None:

@@ -12,13 +12,7 @@ from indexer import batch_parts
 from indexer.batch_parts import LINKS_OF_REPLACED, MOST_LINKS, parts_of
 from indexer.links import MAX_LINKS, find_links, most_links
 from protocol.data import cbor
-from protocol.events.event import (
-    CommitEvent,
-    DroppedOp,
-    Event,
-    IdentityEvent,
-    RecordOp,
-)
+from protocol.events.event import CommitEvent, DroppedOp, Event, IdentityEvent, RecordOp
 from protocol.syntax import Did
 
 NSID: Any = "com.example.note"

@@ -31,12 +31,7 @@ from indexer_world import (
 from audit.repo_audit import audit_repo, recount_stats
 from indexer import batch_parts
 from indexer.apply import apply_batch
-from protocol.events.event import (
-    AccountEvent,
-    CommitEvent,
-    Event,
-    IdentityEvent,
-)
+from protocol.events.event import AccountEvent, CommitEvent, Event, IdentityEvent
 from storage.cursors import load_cursor, save_cursors
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner

@@ -9,12 +9,7 @@ import pytest
 
 from indexer.event_frames import frame_of
 from protocol.data.cid import cid_for
-from protocol.events.event import (
-    AccountEvent,
-    Event,
-    IdentityEvent,
-    SyncEvent,
-)
+from protocol.events.event import AccountEvent, Event, IdentityEvent, SyncEvent
 from protocol.events.frames import decode_frame, encode_frame
 from protocol.events.sequenced_frames import renumber
 from protocol.limits import MAX_SEQ

@@ -271,10 +271,7 @@ def test_generic_text_is_bounded() -> None:
         ("0000-06-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
         ("0001-01-01T00:00:00+14:00", datetime(1, 1, 1, tzinfo=UTC)),
         ("9998-01-01T00:00:00-12:00", datetime(9998, 1, 1, 12, tzinfo=UTC)),
-        (
-            "9999-12-31T23:59:59-12:00",
-            datetime(9999, 12, 31, 23, 59, 59, 999999, UTC),
-        ),
+        ("9999-12-31T23:59:59-12:00", datetime(9999, 12, 31, 23, 59, 59, 999999, UTC)),
     ],
 )
 def test_times(text: str, time: datetime) -> None:

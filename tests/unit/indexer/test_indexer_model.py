@@ -185,10 +185,7 @@ class Index:
 )
 @given(history=st.lists(steps, min_size=1, max_size=25))
 def test_any_history_ends_at_what_was_written(
-    index_db: str,
-    conn: Conn,
-    pool: Pool,
-    history: list[Any],
+    index_db: str, conn: Conn, pool: Pool, history: list[Any]
 ) -> None:
     conn.rollback()
     for name in metadata.tables:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from indexer_steps import assert_indexed
+from indexer_steps import Apply, assert_indexed
 from indexer_world import (
     LIKE,
     NOW,
@@ -24,14 +23,11 @@ from indexer_world import (
 
 from audit.repo_audit import rebuild_root, recount_stats
 from indexer.apply import apply_batch
-from indexer.batch import BatchResult
 from protocol.data import cbor
 from protocol.data.cid import cid_for
 from protocol.events.drops import DropReason
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner
-
-Apply = Callable[..., BatchResult]
 
 
 def test_record_with_size_of_an_edge(conn: Conn, apply: Apply) -> None:

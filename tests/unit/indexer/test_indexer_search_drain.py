@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 import pytest
-from indexer_steps import actor_id, all_kinds, leave
-from indexer_world import (
-    NOW,
-    POST,
-    PROFILE,
-    author,
-    post,
-    profile,
-)
+from indexer_steps import Apply, actor_id, all_kinds, leave
+from indexer_world import NOW, POST, PROFILE, author, post, profile
 
-from indexer.account import (
-    set_takedown,
-)
+from indexer.account import set_takedown
 from indexer.apply import apply_batch
-from indexer.batch import BatchResult
 from indexer.collections.texts import TEXTS
 from indexer.identity import save_handles
 from protocol.events.event import AccountEvent
@@ -30,8 +20,6 @@ from search.drain import drain_outbox, queue_everything
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
 from storage.records.interning import Interner
-
-Apply = Callable[..., BatchResult]
 
 
 class FakeEngine:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from plc_accounts import NOW, OWNER, SERVER, THIEF, entry, genesis, rename
-from plc_peer import Peer, Pool, following, line, until
+from plc_peer import Peer, following, line, until
 
 from plc import operation_log
 from plc.directory import create_app
@@ -18,6 +18,7 @@ from plc.operation import HOUR_MS
 from plc.operation_draft import create_update
 from plc.operation_format import sign_operation
 from protocol.syntax import Did
+from storage.postgres.pool import Pool
 
 pytestmark = pytest.mark.anyio
 

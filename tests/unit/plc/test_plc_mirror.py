@@ -18,7 +18,7 @@ from plc_accounts import (
     legacy_create,
     rename,
 )
-from plc_peer import DEV, Peer, Pool, body, following, line, shown_logs
+from plc_peer import DEV, Peer, body, following, line, shown_logs
 
 from network.errors import DidTombstonedError, NetworkError
 from network.http.breaker import Breaker
@@ -44,6 +44,7 @@ from plc.operation_document import operation_document
 from plc.operation_draft import create_tombstone, create_update
 from plc.operation_format import did_for_genesis, operation_cid, sign_operation
 from protocol.errors import InvalidEncodingError
+from storage.postgres.pool import Pool
 
 URL = "http://plc.test"
 
@@ -72,7 +73,7 @@ async def test_tolerated_operation_is_accepted_and_flagged(pool: Pool) -> None:
     with pool.connection() as conn:
         mirror = Mirror(URL, tolerated={cid})
         result = mirror.ingest(conn, read_page(body(*lines)), NOW + 10)
-    assert (result.new, result.unproven, result.tolerated) == (3, {}, (cid,))
+    assert (result.new, result.unproven, result.tolerated) == (3, {}, [cid])
     app = create_mirror_app(pool, URL, tolerated={cid})
     async with serving(app, "127.0.0.1", 0) as url, Fetcher(DEV) as fetcher:
         audit = (await fetcher.get(f"{url}/{did}/log/audit")).json()

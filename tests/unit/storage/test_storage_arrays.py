@@ -7,12 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.postgres.arrays import (
-    bytes_array,
-    int_array,
-    int_columns,
-    text_array,
-)
+from storage.postgres.arrays import bytes_array, int_array, int_columns, text_array
 from storage.postgres.copy import copy_rows
 from storage.postgres.pool import Conn
 

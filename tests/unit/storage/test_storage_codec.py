@@ -17,12 +17,7 @@ from bench.dictionary.train import (
     write_dictionary,
 )
 from protocol.data import cbor
-from protocol.data.cid import (
-    cid_for,
-    cid_from_text,
-    cid_to_text,
-    is_data_cid,
-)
+from protocol.data.cid import cid_for, cid_from_text, cid_to_text, is_data_cid
 from protocol.errors import InvalidEncodingError
 from storage.postgres.pool import Conn
 from storage.postgres.text import clean_optional, clean_text
@@ -204,9 +199,7 @@ def test_old_dictionary_is_readable(
     conn.rollback()
 
 
-def test_other_dictionary_with_our_id_is_refused(
-    conn: Conn,
-) -> None:
+def test_other_dictionary_with_our_id_is_refused(conn: Conn) -> None:
     store_dictionary(conn)
     conn.execute("UPDATE dictionary SET data = 'x' WHERE id = 1")
     with pytest.raises(UnknownDictionaryError):

@@ -214,9 +214,7 @@ def _is_waiting(url: str, pid: int) -> bool:
     return row is not None
 
 
-def test_claim_skips_inactive_accounts_and_hosts(
-    conn: Conn,
-) -> None:
+def test_claim_skips_inactive_accounts_and_hosts(conn: Conn) -> None:
     host, busy = _host(conn), _host(conn, "busy.example.com")
     repo_rows.add_repos(conn, host, [_did(1), _did(2)])
     repo_rows.add_repos(conn, busy, [_did(3)])

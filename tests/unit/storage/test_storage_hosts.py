@@ -355,9 +355,7 @@ def test_unreachable_hosts_do_not_block_doubtful_accounts(conn: Conn) -> None:
     assert [(one.host, one.status) for one in found] == [(here, "active")] * 6
 
 
-def test_deleted_accounts_do_not_block_handle_checks(
-    conn: Conn,
-) -> None:
+def test_deleted_accounts_do_not_block_handle_checks(conn: Conn) -> None:
     # What a tombstone answers checks no handle: they would be the oldest for ever.
     conn.execute(
         """

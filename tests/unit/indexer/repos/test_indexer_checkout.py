@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from checkout_world import Apply, Fetch, written_author
-from indexer_steps import assert_indexed
+from indexer_steps import Apply, Fetch, assert_indexed, written_author
 from indexer_world import (
     CLOCK,
     LIKE,
@@ -29,9 +28,7 @@ from audit.repo_audit import audit_repo
 from indexer.changes import Change, Prepared
 from indexer.repos import checkout as checkout_module
 from indexer.repos import staged_repo
-from indexer.repos.checkout import (
-    Checkout,
-)
+from indexer.repos.checkout import Checkout
 from indexer.repos.import_rows import Addresses, prepare_import
 from indexer.row_writes import apply_changes
 from protocol.data.cid import cid_for
@@ -169,10 +166,7 @@ def test_dropped_records_in_tree(conn: Conn, interner: Interner, fetch: Fetch) -
     conn.rollback()
     assert audit_repo(conn, a.did).ok
     reasons = dict(conn.execute("SELECT reason, n FROM drop_count").fetchall())
-    assert reasons == {
-        DropReason.BAD_PATH: 2,
-        DropReason.RECORD_TOO_LARGE: 2,
-    }
+    assert reasons == {DropReason.BAD_PATH: 2, DropReason.RECORD_TOO_LARGE: 2}
     conn.rollback()
     for path in ("bad collection/x", f"{POST}/bad*key", f"{POST}/3lbig222222aa"):
         del a.records[path]

@@ -6,8 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from checkout_world import Apply, Fetch, written_author
-from indexer_steps import assert_indexed
+from indexer_steps import Apply, Fetch, assert_indexed, written_author
 from indexer_world import (
     CLOCK,
     LIKE,
@@ -22,11 +21,7 @@ from indexer_world import (
 )
 
 from indexer.repos import checkout as checkout_module
-from indexer.repos.checkout import (
-    Checkout,
-    CheckoutBusyError,
-    StaleCheckoutError,
-)
+from indexer.repos.checkout import Checkout, CheckoutBusyError, StaleCheckoutError
 from protocol.events.event import AccountEvent
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner
@@ -148,8 +143,7 @@ def test_nothing_is_seen_or_locked_before_finish(
 
 @pytest.mark.parametrize("fresh", [True, False])
 @pytest.mark.parametrize(
-    "broken",
-    ["delete_dropped_of", "lock_repos", "load_commits", "save_repos", "rows"],
+    "broken", ["delete_dropped_of", "lock_repos", "load_commits", "save_repos", "rows"]
 )
 def test_failure_anywhere_leaves_the_old_state(
     conn: Conn,

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from indexer_world import CLOCK, NOW, POST, Author, author, held_records, post
 
-from audit import repair
 from audit.repair import clear_repo
+from indexer import row_writes
 from indexer.apply import apply_batch
-from indexer.repos import selected
 from indexer.repos.selected import keep_wanted
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner
@@ -55,21 +54,14 @@ def test_large_records_are_removed_in_pieces(
     remove: Callable[[Conn, Interner, Author], int],
 ) -> None:
     most = 0
-    for module in (selected, repair):
+    real = row_writes.apply_changes
 
-        def watch(
-            c: Conn,
-            i: Interner,
-            changes: Any,
-            now: Any,
-            real: Any = module.apply_changes,
-        ) -> StatsChange:
-            nonlocal most
-            most = max(most, sum(len(change.old) for change in changes))
-            made: StatsChange = real(c, i, changes, now)
-            return made
+    def watch(c: Conn, i: Interner, changes: Any, now: Any) -> StatsChange:
+        nonlocal most
+        most = max(most, sum(len(change.old) for change in changes))
+        return real(c, i, changes, now)
 
-        monkeypatch.setattr(module, "apply_changes", watch)
+    monkeypatch.setattr(row_writes, "apply_changes", watch)
     assert remove(conn, interner, large) == 30
     assert most < 3_000_000
     assert len(held_records(conn)) == (1 if remove is prune else 0)

@@ -27,9 +27,7 @@ TIMES: dict[Any, datetime] = {
 }
 
 
-def writes_of_every_time(
-    other: Author,
-) -> tuple[dict[str, Any], dict[str, datetime]]:
+def writes_of_every_time(other: Author) -> tuple[dict[str, Any], dict[str, datetime]]:
     """Return edges of every time and kind of key: path -> record, path -> time."""
     writes: dict[str, Any] = {}
     expected: dict[str, datetime] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from indexer_steps import assert_indexed, claim, state_of
+from indexer_steps import assert_indexed, claim, fetched_repo, state_of
 from indexer_world import (
     CLOCK,
     LIKE,
@@ -26,22 +26,12 @@ from indexer_world import (
 from indexer.apply import apply_batch
 from indexer.repos import repo_batch
 from indexer.repos.checkout import Checkout
-from indexer.repos.repo_batch import BatchChangedError, FetchedRepo, import_fresh
+from indexer.repos.repo_batch import BatchChangedError, import_fresh
 from protocol.data import cbor
 from protocol.events.event import AccountEvent
 from protocol.syntax import Tid
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner
-
-
-def fetched(someone: Author) -> FetchedRepo:
-    return FetchedRepo(
-        someone.did,  # type: ignore[arg-type]
-        someone.host,
-        someone.head(),
-        someone.repo_records(),
-        someone.repo_drops(),
-    )
 
 
 def some_authors() -> list[Author]:
@@ -68,7 +58,7 @@ def some_authors() -> list[Author]:
 def test_batch_equals_checkouts(conn: Conn, interner: Interner) -> None:
     authors = some_authors()
     claim(conn, interner, *authors)
-    assert import_fresh(conn, interner, [fetched(a) for a in authors], NOW) == []
+    assert import_fresh(conn, interner, [fetched_repo(a) for a in authors], NOW) == []
     assert_indexed(conn, authors)
 
 
@@ -82,14 +72,14 @@ def test_record_with_size_of_an_edge(conn: Conn, interner: Interner) -> None:
     posts: dict[str, Any] = {path: post("liked") for path in paths}
     one.commit(posts | {f"{LIKE}/{CLOCK.next()}": value for value in likes})
     claim(conn, interner, one)
-    assert import_fresh(conn, interner, [fetched(one)], NOW) == []
+    assert import_fresh(conn, interner, [fetched_repo(one)], NOW) == []
     assert_indexed(conn, [one])
 
 
 def test_buffered_commits_follow(conn: Conn, interner: Interner) -> None:
     authors = some_authors()
     claim(conn, interner, *authors)
-    repos = [fetched(one) for one in authors]
+    repos = [fetched_repo(one) for one in authors]
     gone = next(path for path in authors[1].records if path.startswith(POST))
     later = [
         authors[1].commit({gone: None}),
@@ -109,7 +99,7 @@ def test_batch_leaves_repos_that_are_not_fresh(conn: Conn, interner: Interner) -
         checkout.add(held.repo_records())
         checkout.finish(held.head())
     claim(conn, interner, held)
-    repos = [fetched(one) for one in authors]
+    repos = [fetched_repo(one) for one in authors]
     assert import_fresh(conn, interner, repos, NOW) == [repos[0], repos[1]]
     assert state_of(conn, fresh) == "synchronized"
     assert state_of(conn, unclaimed) is None
@@ -120,7 +110,7 @@ def test_older_rev_is_left(conn: Conn, interner: Interner) -> None:
     claim(conn, interner, *authors)
     conn.execute("UPDATE repo SET rev = %s", (CLOCK.next(),))
     conn.commit()
-    repo = fetched(one)
+    repo = fetched_repo(one)
     assert import_fresh(conn, interner, [repo], NOW) == [repo]
     assert (
         import_fresh(
@@ -148,14 +138,14 @@ def test_changed_repo_undoes_the_batch(
 
     monkeypatch.setattr(repo_batch, "write", write_and_delete)
     with pytest.raises(BatchChangedError):
-        import_fresh(conn, interner, [fetched(one) for one in authors], NOW)
+        import_fresh(conn, interner, [fetched_repo(one) for one in authors], NOW)
     assert held_records(conn) == {}
 
 
 def test_sync_event_meanwhile_is_reached_later(conn: Conn, interner: Interner) -> None:
     [one] = authors = some_authors()[:1]
     claim(conn, interner, *authors)
-    before = fetched(one)
+    before = fetched_repo(one)
     one.commit({f"{POST}/{CLOCK.next()}": post("not in what was fetched")})
     apply_batch(conn, interner, [one.sync()], {}, NOW)
     assert state_of(conn, one) == "desynchronized"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from indexer_steps import assert_indexed, import_repo
+from indexer_steps import assert_indexed, blocks_of, car_of, diff_of, import_repo
 from indexer_world import (
     CLOCK,
     KEY,
@@ -31,8 +31,6 @@ from protocol.data.cid import cid_for, raw_cid_for
 from protocol.errors import InvalidSignatureError, LimitExceededError
 from protocol.identity.keys import PrivateKey
 from protocol.limits import MAX_REV_AHEAD_US
-from protocol.mst import build_nodes
-from protocol.repo.car import car_block, car_header
 from protocol.repo.repo_diff import RepoDiff, read_diff
 from protocol.syntax import tid_time_us
 from storage.postgres.pool import Conn
@@ -63,21 +61,11 @@ def claim(conn: Conn) -> None:
     conn.commit()
 
 
-def blocks_of(someone: Author) -> Blocks:
-    items = {path.encode(): cid_for(raw) for path, raw in someone.records.items()}
-    items |= {path.encode(): cid for path, cid in someone.dropped.items()}
-    nodes = {node.cid: node.raw for node in build_nodes(sorted(items.items()))}
-    return nodes | {cid_for(raw): raw for raw in someone.records.values()}
-
-
 def difference(someone: Author, before: Blocks, *, left_out: bytes = b"") -> RepoDiff:
     """Return the new blocks, as a host sends them."""
-    commit = cid_for(someone.signed)
     new = {c: b for c, b in blocks_of(someone).items() if c not in before}
     new.pop(left_out, None)
-    car = car_header(commit) + car_block(commit, someone.signed)
-    car += b"".join(car_block(*block) for block in new.items())
-    return read_diff(car, someone.did, KEY.public, NOW_US)  # type: ignore[arg-type]
+    return diff_of(someone, new)
 
 
 def written(posts: int = 60) -> Author:
@@ -106,11 +94,8 @@ def test_record_with_cid_of_a_blob_is_dropped(conn: Conn, interner: Interner) ->
     raw = cbor.encode(post("under a blob's CID"))
     odd = raw_cid_for(raw)
     someone.commit({}, {f"{POST}/{CLOCK.next()}": odd})
-    commit = cid_for(someone.signed)
     new = {c: b for c, b in blocks_of(someone).items() if c not in before}
-    car = car_header(commit) + car_block(commit, someone.signed) + car_block(odd, raw)
-    car += b"".join(car_block(*block) for block in new.items())
-    diff = read_diff(car, someone.did, KEY.public, NOW_US)  # type: ignore[arg-type]
+    diff = diff_of(someone, {odd: raw, **new})
     apply_diff(conn, interner, someone.did, 1, since, diff, NOW)  # type: ignore[arg-type]
     assert_stands(conn, someone)
 
@@ -219,8 +204,7 @@ def test_difference_needs_the_stored_rev(conn: Conn, interner: Interner) -> None
 
 def test_difference_needs_signature_of_account() -> None:
     someone = written(3)
-    commit = cid_for(someone.signed)
-    car = car_header(commit) + car_block(commit, someone.signed)
+    car = car_of(someone, {})
     other = PrivateKey.generate("k256").public
     with pytest.raises(InvalidSignatureError):
         read_diff(car, someone.did, other, NOW_US)  # type: ignore[arg-type]
@@ -228,9 +212,7 @@ def test_difference_needs_signature_of_account() -> None:
 
 def test_difference_of_the_future_is_refused() -> None:
     someone = written(3)
-    commit = cid_for(someone.signed)
-    car = car_header(commit) + car_block(commit, someone.signed)
-    car += b"".join(car_block(*block) for block in blocks_of(someone).items())
+    car = car_of(someone, blocks_of(someone))
     now = tid_time_us(someone.rev)  # type: ignore[arg-type]
     assert read_diff(car, someone.did, KEY.public, now).head.rev == someone.rev  # type: ignore[arg-type]
     with pytest.raises(LimitExceededError):

@@ -21,12 +21,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from indexer_steps import blocks_of, diff_of, fetched_repo
 from indexer_world import (
     CLOCK,
-    KEY,
     LIKE,
     NOW,
-    NOW_US,
     POST,
     Author,
     author,
@@ -42,13 +41,9 @@ from audit.repo_audit import rebuild_root, recount_stats
 from indexer.apply import apply_batch
 from indexer.repos import staged_repo
 from indexer.repos.checkout import Checkout, CheckoutBusyError, StaleCheckoutError
-from indexer.repos.repo_batch import BatchChangedError, FetchedRepo, import_fresh
+from indexer.repos.repo_batch import BatchChangedError, import_fresh
 from indexer.repos.repo_diff import DiffMismatchError, apply_diff
-from protocol.data.cid import cid_for
 from protocol.events.event import AccountEvent, CommitEvent
-from protocol.mst import build_nodes
-from protocol.repo.car import car_block, car_header
-from protocol.repo.repo_diff import read_diff
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.repos import repo_rows, resync_buffer
@@ -97,12 +92,6 @@ class World:
         assert one.rev is not None
         self.history[one.did][one.rev] = copy.deepcopy(one)
         return event
-
-
-def nodes_and_records(one: Author) -> dict[bytes, bytes]:
-    items = sorted((p.encode(), cid_for(raw)) for p, raw in one.records.items())
-    nodes = {node.cid: node.raw for node in build_nodes(items)}
-    return nodes | {cid_for(raw): raw for raw in one.records.values()}
 
 
 class RepoMachine(RuleBasedStateMachine):
@@ -251,12 +240,7 @@ class RepoMachine(RuleBasedStateMachine):
         self._give_back(fetch, seen)
 
     def _batch(self, fetch: Fetch, seen: Author) -> None:
-        repo = FetchedRepo(
-            seen.did,  # type: ignore[arg-type]
-            1,
-            seen.head(),
-            seen.repo_records(),
-        )
+        repo = fetched_repo(seen)
         if import_fresh(self.conn, self.world.interner, [repo], NOW):
             self._checkout(fetch, seen)
 
@@ -265,13 +249,9 @@ class RepoMachine(RuleBasedStateMachine):
         if since is None:
             self._checkout(fetch, seen)
             return
-        before = nodes_and_records(self.world.history[seen.did][since])
-        commit = cid_for(seen.signed)
-        car = car_header(commit) + car_block(commit, seen.signed)
-        for cid, block in nodes_and_records(seen).items():
-            if cid not in before:
-                car += car_block(cid, block)
-        diff = read_diff(car, seen.did, KEY.public, NOW_US)  # type: ignore[arg-type]
+        before = blocks_of(self.world.history[seen.did][since])
+        new = {c: raw for c, raw in blocks_of(seen).items() if c not in before}
+        diff = diff_of(seen, new)
         apply_diff(self.conn, self.world.interner, seen.did, 1, since, diff, NOW)
 
     def _give_back(self, fetch: Fetch, seen: Author, why: str = "given up") -> None:

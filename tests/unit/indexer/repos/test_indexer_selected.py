@@ -5,16 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from indexer_world import (
-    NOW,
-    POST,
-    PROFILE,
-    Author,
-    author,
-    post,
-    profile,
-    repo_row,
-)
+from indexer_world import NOW, POST, PROFILE, Author, author, post, profile, repo_row
 from selected_world import (
     NOTE,
     NOTES,
@@ -27,12 +18,7 @@ from selected_world import (
     written,
 )
 
-from audit.repo_audit import (
-    audit_repo,
-    compare_parts,
-    describe_fault,
-    recount_stats,
-)
+from audit.repo_audit import audit_repo, compare_parts, describe_fault, recount_stats
 from indexer.batch import BatchResult
 from indexer.repos.checkout import Checkout
 from indexer.repos.export import open_export

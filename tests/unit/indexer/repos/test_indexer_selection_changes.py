@@ -9,15 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from indexer_steps import state_of
-from indexer_world import (
-    FOLLOW,
-    LIKE,
-    NOW,
-    POST,
-    author,
-    like,
-    post,
-)
+from indexer_world import FOLLOW, LIKE, NOW, POST, author, like, post
 from selected_world import (
     NOTE,
     NOTES,
@@ -30,10 +22,7 @@ from selected_world import (
     written,
 )
 
-from audit.repo_audit import (
-    audit_repo,
-    recount_stats,
-)
+from audit.repo_audit import audit_repo, recount_stats
 from indexer.repos import selected
 from indexer.repos.checkout import Checkout
 from indexer.repos.selected import keep_wanted

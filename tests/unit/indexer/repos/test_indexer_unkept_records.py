@@ -9,12 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from indexer_steps import blocks_of, claim, diff_of, fetched_repo, import_repo
 from indexer_world import (
     CLOCK,
-    KEY,
     LIKE,
     NOW,
-    NOW_US,
     POST,
     Author,
     author,
@@ -27,22 +26,19 @@ from audit.repo_audit import rebuild_root, recount_stats
 from indexer.apply import apply_batch
 from indexer.repos import checkout as checkout_module
 from indexer.repos.checkout import Checkout
-from indexer.repos.repo_batch import FetchedRepo, import_fresh
+from indexer.repos.repo_batch import import_fresh
 from indexer.repos.repo_diff import apply_diff
 from protocol.data import cbor
 from protocol.data.cid import cid_for
 from protocol.errors import LimitExceededError
 from protocol.events.drops import DropReason
 from protocol.events.event import DroppedOp
-from protocol.mst import build_nodes
-from protocol.repo.car import car_block, car_header
-from protocol.repo.repo_diff import read_diff
 from storage.collections import FEED_LIKE
 from storage.postgres.pool import Conn
 from storage.records.edge_batch import SHAPE_OF
 from storage.records.interning import Interner
 
-Way = Callable[[Conn, Interner, Author], None]
+Way = Callable[[Conn, Interner, Author], object]
 
 UNKEPT = {
     b"\x82\x01\x02": DropReason.BAD_RECORD_TYPE,
@@ -59,45 +55,19 @@ UNKEPT = {
 
 
 def fetch_small(conn: Conn, interner: Interner, someone: Author) -> None:
-    with conn.transaction():
-        actor = interner.actors([someone.did])[someone.did]
-        conn.execute(
-            "INSERT INTO repo (actor, host, state) VALUES (%s, 1, 'resyncing')"
-            " ON CONFLICT (actor) DO UPDATE SET state = 'resyncing'",
-            (actor,),
-        )
-    repo = FetchedRepo(
-        someone.did,  # type: ignore[arg-type]
-        1,
-        someone.head(),
-        someone.repo_records(),
-        [],
-    )
-    if import_fresh(conn, interner, [repo], NOW):
-        fetch_whole(conn, interner, someone)
-
-
-def fetch_whole(conn: Conn, interner: Interner, someone: Author) -> None:
-    with Checkout(conn, interner, someone.did, 1, now=NOW) as checkout:
-        checkout.add(someone.repo_records())
-        checkout.finish(someone.head())
+    claim(conn, interner, someone)
+    if import_fresh(conn, interner, [fetched_repo(someone)], NOW):
+        import_repo(conn, interner, someone)
 
 
 def fetch_changes(conn: Conn, interner: Interner, someone: Author) -> None:
     held = conn.execute("SELECT rev FROM repo").fetchone()
     conn.rollback()
     if held is None:
-        fetch_whole(conn, interner, someone)
+        import_repo(conn, interner, someone)
         return
-    conn.execute("UPDATE repo SET state = 'resyncing', lease_until = now() + '1 hour'")
-    conn.commit()
-    items = sorted((p.encode(), cid_for(raw)) for p, raw in someone.records.items())
-    blocks = {node.cid: node.raw for node in build_nodes(items)}
-    blocks |= {cid_for(raw): raw for raw in someone.records.values()}
-    commit = cid_for(someone.signed)
-    car = car_header(commit) + car_block(commit, someone.signed)
-    car += b"".join(car_block(*block) for block in blocks.items())
-    diff = read_diff(car, someone.did, KEY.public, NOW_US)  # type: ignore[arg-type]
+    claim(conn, interner, someone)
+    diff = diff_of(someone, blocks_of(someone))
     apply_diff(conn, interner, someone.did, 1, held[0], diff, NOW)
 
 
@@ -119,7 +89,7 @@ def assert_stands(conn: Conn, someone: Author, unkept: dict[str, bytes]) -> None
     conn.rollback()
 
 
-@pytest.mark.parametrize("way", [fetch_small, fetch_whole, fetch_changes])
+@pytest.mark.parametrize("way", [fetch_small, import_repo, fetch_changes])
 def test_dropped_records_return(conn: Conn, interner: Interner, way: Way) -> None:
     someone = author(0)
     liked = f"{POST}/{CLOCK.next()}"
@@ -147,7 +117,7 @@ def test_live_commits_follow_dropped_records(conn: Conn, interner: Interner) -> 
     someone = author(0)
     path, other = f"{POST}/{CLOCK.next()}", f"{POST}/{CLOCK.next()}"
     someone.commit({path: b"\x82\x01\x02", other: b"\xa1aa"})
-    fetch_whole(conn, interner, someone)
+    import_repo(conn, interner, someone)
     apply_batch(conn, interner, [someone.commit({path: post("mended")})], {}, NOW)
     assert_stands(conn, someone, {other: b"\xa1aa"})
     apply_batch(conn, interner, [someone.commit({other: None})], {}, NOW)
@@ -162,12 +132,12 @@ def test_repo_of_dropped_records_is_refused(
     someone = author(0)
     if held:
         someone.commit({f"{POST}/{CLOCK.next()}": post("held")})
-        fetch_whole(conn, interner, someone)
+        import_repo(conn, interner, someone)
     stood = held_records(conn)
     conn.rollback()
     someone.commit({f"{POST}/{CLOCK.next()}": b"\x82\x01\x02" for _ in range(11)})
     with pytest.raises(LimitExceededError):
-        fetch_whole(conn, interner, someone)
+        import_repo(conn, interner, someone)
     drop = DroppedOp("nopath", cid_for(b""), DropReason.BAD_PATH)
     checkout = Checkout(conn, interner, someone.did, 1, now=NOW)
     with checkout, pytest.raises(LimitExceededError):

@@ -222,7 +222,7 @@ FORGERIES: dict[str, tuple[str, type[ServiceAuthError]]] = {
         cut(token(), 2, lambda s: s[:-1] + chr(ord(s[-1]) + 1)),
         BadJwtSignatureError,
     ),
-    "newline behind": (token() + "\n", BadJwtSignatureError),
+    "newline after": (token() + "\n", BadJwtSignatureError),
     "space before": (" " + token(), BadJwtError),
     "standard base64 in the header": (
         cut(token(), 0, lambda s: s + "+"),
@@ -251,7 +251,7 @@ FORGERIES: dict[str, tuple[str, type[ServiceAuthError]]] = {
     ),
     "aud a list": (claim(aud=[US]), BadJwtError),
     "aud a prefix": (claim(aud=US[:-1]), BadJwtAudienceError),
-    "aud with more behind": (claim(aud=US + ".x"), BadJwtAudienceError),
+    "aud with a suffix": (claim(aud=US + ".x"), BadJwtAudienceError),
     "aud in upper case": (claim(aud=US.upper()), BadJwtAudienceError),
     "aud with another fragment": (
         claim(aud=US + "#bsky_fg"),

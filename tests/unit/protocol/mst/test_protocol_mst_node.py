@@ -131,7 +131,7 @@ def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     "break_bytes",
     [
-        pytest.param(lambda raw: raw + b"\0", id="bytes behind"),
+        pytest.param(lambda raw: raw + b"\0", id="trailing byte"),
         pytest.param(lambda raw: raw[:-1], id="cut"),
         pytest.param(lambda raw: b"", id="nothing"),
         pytest.param(replaced(b"ae\x83", b"ae\x98\x03"), id="long array head"),

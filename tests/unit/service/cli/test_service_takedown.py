@@ -3,89 +3,69 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-from typer.testing import CliRunner
 
 from protocol.events.frames import decode_frame
-from service.cli.app import app
 from storage.postgres.pool import Conn
 from storage.records import event_log
 
 DID = "did:plc:z72i7hdynmk6r22z27h6tvur"
 HANDLE = "alice.example.com"
 
+Run = Callable[..., str]
 
-class Operator:
-    """An operator at the command line."""
 
-    def __init__(self, conn: Conn) -> None:
-        self._conn = conn
-
-    def says(self, *words: str, code: int = 0) -> str:
-        result = CliRunner().invoke(app, ["takedown", *words])
-        if code:
-            assert result.exception is not None, result.output
-            return str(result.exception)
-        assert result.exit_code == 0, (result.output, result.exception)
-        return result.output
-
-    def told(self) -> list[tuple[str | None, bool, str | None]]:
-        """Return the messages of the streams, in order."""
-        while event_log.number_events(self._conn, 1):
-            pass
-        frames = [
-            decode_frame(event.frame)
-            for event in event_log.events_after(self._conn, 0, 100)
-        ]
-        self._conn.rollback()
-        return [(f.t, f.body.get("active"), f.body.get("status")) for f in frames]
+def streamed(conn: Conn) -> list[tuple[str | None, bool, str | None]]:
+    """Return the messages of the streams, in order."""
+    while event_log.number_events(conn, 1):
+        pass
+    frames = [
+        decode_frame(event.frame) for event in event_log.events_after(conn, 0, 100)
+    ]
+    conn.rollback()
+    return [(f.t, f.body.get("active"), f.body.get("status")) for f in frames]
 
 
 @pytest.fixture
-def operator(
-    index_db: str, conn: Conn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Operator:
-    monkeypatch.setenv("BIGWORLD_HOME", str(tmp_path))
-    monkeypatch.setenv("DATABASE_URL", index_db)
+def run(run: Run, conn: Conn) -> Run:
+    """Return a function that runs `bigworld takedown …` on an index with an account."""
     conn.execute("INSERT INTO actor (did, handle) VALUES (%s, %s)", (DID, HANDLE))
     conn.commit()
-    return Operator(conn)
+    return lambda *words, **options: run("takedown", *words, **options)
 
 
-def test_takedown_hides_and_undo_shows_an_account(
-    operator: Operator, conn: Conn
-) -> None:
-    told = operator.says("add", f"@{HANDLE.upper()}", "--reason", "spam")
+def test_takedown_hides_and_undo_shows_an_account(run: Run, conn: Conn) -> None:
+    told = run("add", f"@{HANDLE.upper()}", "--reason", "spam")
     assert f"{DID} is taken down" in told
-    [row] = [json.loads(line) for line in operator.says("list", "--json").splitlines()]
+    [row] = [json.loads(line) for line in run("list", "--json").splitlines()]
     assert row == {"did": DID, "handle": HANDLE, "reason": "spam"}
     waiting = conn.execute("SELECT count(*) FROM search_outbox").fetchone()
     conn.rollback()
     assert waiting == (1,)
-    told = operator.says("add", DID, "--reason", "fraud")
+    told = run("add", DID, "--reason", "fraud")
     assert "already (spam)" in told
-    assert "shown again" in operator.says("undo", DID)
-    assert operator.says("list") == "nothing found\n"
-    assert operator.told() == []
+    assert "shown again" in run("undo", DID)
+    assert run("list") == "nothing found\n"
+    assert streamed(conn) == []
 
 
 def test_takedown_refuses_records_and_unknown_accounts(
-    operator: Operator,
+    run: Run,
 ) -> None:
     other = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
-    assert "is not in the index" in operator.says("add", other, "--reason", "x", code=1)
-    assert "is not taken down" in operator.says("undo", DID, code=1)
+    assert "is not in the index" in run("add", other, "--reason", "x", code=1)
+    assert "is not taken down" in run("undo", DID, code=1)
     record = f"at://{DID}/app.bsky.feed.post/3jzfcijpj2z2a"
-    told = operator.says("add", record, "--reason", "x", code=1)
+    told = run("add", record, "--reason", "x", code=1)
     assert "only whole accounts" in told
-    assert "neither a DID nor a handle" in operator.says("undo", "no one", code=1)
-    assert "--reason is empty" in operator.says("add", DID, "--reason", " ", code=1)
+    assert "neither a DID nor a handle" in run("undo", "no one", code=1)
+    assert "--reason is empty" in run("add", DID, "--reason", " ", code=1)
 
 
 def test_takedown_and_undo_are_streamed(
-    operator: Operator, conn: Conn, monkeypatch: pytest.MonkeyPatch
+    run: Run, conn: Conn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BIGWORLD_EVENT_LOG", "true")
     row = conn.execute("SELECT id FROM actor").fetchone()
@@ -95,12 +75,12 @@ def test_takedown_and_undo_are_streamed(
         (row[0], b"\xa0"),
     )
     conn.commit()
-    operator.says("add", DID, "--reason", "spam")
-    assert operator.told() == [("#account", False, "takendown")]
-    operator.says("undo", DID)
-    assert operator.told()[1:] == [("#account", True, None), ("#sync", None, None)]
+    run("add", DID, "--reason", "spam")
+    assert streamed(conn) == [("#account", False, "takendown")]
+    run("undo", DID)
+    assert streamed(conn)[1:] == [("#account", True, None), ("#sync", None, None)]
     conn.execute("UPDATE actor SET upstream_status = 'deactivated'")
     conn.commit()
-    operator.says("add", DID, "--reason", "spam")
-    operator.says("undo", DID)
-    assert operator.told()[-1] == ("#account", False, "deactivated")
+    run("add", DID, "--reason", "spam")
+    run("undo", DID)
+    assert streamed(conn)[-1] == ("#account", False, "deactivated")

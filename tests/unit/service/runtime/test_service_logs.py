@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -22,16 +23,24 @@ PEM = "-----BEGIN PRIVATE KEY-----\nMIGHcanary\n-----END PRIVATE KEY-----"
 CANARIES = (PASSWORD, JWT, HEX_KEY, MULTIBASE_KEY, APP_PASSWORD, "MIGHcanary")
 
 
+@contextmanager
+def configured(form: str, level: str = "debug") -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, before = root.handlers[:], root.level
+    stream = io.StringIO()
+    try:
+        logs.configure(form=form, level=level, stream=stream)
+        yield stream
+    finally:
+        structlog.reset_defaults()
+        root.handlers[:] = handlers
+        root.setLevel(before)
+
+
 @pytest.fixture(params=["json", "console"])
 def lines(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    stream = io.StringIO()
-    logs.configure(form=request.param, level="debug", stream=stream)
-    yield stream
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with configured(request.param) as stream:
+        yield stream
 
 
 def test_secrets_are_redacted_by_key(lines: io.StringIO) -> None:
@@ -101,18 +110,10 @@ def test_ordinary_fields_are_kept() -> None:
 
 
 def test_json_is_one_object_a_line() -> None:
-    stream = io.StringIO()
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        logs.configure(form="json", level="info", stream=stream)
+    with configured("json", "info") as stream:
         structlog.get_logger("a").info("one", did="did:plc:a")
         logging.getLogger("b").info("two\nlines %s", 2)
         structlog.get_logger("a").debug("not shown")
-    finally:
-        structlog.reset_defaults()
-        root.handlers[:] = handlers
-        root.setLevel(level)
     first, second = (json.loads(line) for line in stream.getvalue().splitlines())
     assert first["event"] == "one"
     assert first["did"] == "did:plc:a"
