@@ -13,6 +13,7 @@ import pytest
 from psycopg_pool import ConnectionPool
 from rich.console import Console
 
+from bench.command import BenchName, load_bench, run
 from bench.disk import measure_disk
 from bench.fake_accounts import LIKE, FakeAccounts
 from bench.floor import copy_rate, signature_rate
@@ -29,7 +30,6 @@ from bench.report import to_line, to_table
 from crawler.settings import CrawlSettings
 from indexer.index_writer import IndexWriter
 from protocol.data.cbor import decode
-from service.cli.app import BenchName
 from storage.postgres.pool import open_pool
 from storage.records.interning import Interner
 
