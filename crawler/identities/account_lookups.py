@@ -35,6 +35,8 @@ class AccountLookups(IdentityJobs):
     are to be fetched."""
 
     kind = LOOKUP_JOB
+    # New accounts should not wait for long.
+    pauses_per_claim = 1.0
 
     def __init__(
         self,

@@ -36,8 +36,6 @@ _LEASE: Final = 300.0
 _RENEWED_EVERY: Final = 60.0
 _IDLE: Final = 1.0
 _PAUSE: Final = 0.05
-# Skipping jobs of slow hosts takes at most a fifth of a connection.
-_PAUSES_PER_CLAIM: Final = 4.0
 _DELETED: Final = "deleted"
 _FIRST_RETRY: Final = 2.0
 _LONGEST_RETRY: Final = 14_400.0
@@ -49,6 +47,8 @@ class IdentityJobs(ABC):
     """Works off the jobs of one kind. `run` until stopped, or `run_once`."""
 
     kind: str
+    # Claims, which skip the jobs of slow hosts, take a fifth of a connection.
+    pauses_per_claim = 4.0
 
     def __init__(
         self,
@@ -120,7 +120,7 @@ class IdentityJobs(ABC):
                 more = for_ever or (more and bool(full))
                 if not (more or self._waiting or self._under_way):
                     break
-                pause = max(_PAUSE, _PAUSES_PER_CLAIM * (clock() - begun))
+                pause = max(_PAUSE, self.pauses_per_claim * (clock() - begun))
                 await wait_first(self._wake, stop, seconds=_IDLE)
                 if more:
                     await wait_first(stop, seconds=pause)
