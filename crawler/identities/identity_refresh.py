@@ -18,7 +18,8 @@ from indexer.index_writer import IndexWriter
 from network.errors import NetworkError
 from protocol.syntax.did import Did
 from storage import jobs
-from storage.hosts import host_relays, host_rows
+from storage.hosts import host_relays
+from storage.hosts.host_budget import count_accounts
 from storage.postgres.pool import Conn
 from storage.repos import identities, repo_rows
 
@@ -64,7 +65,7 @@ class IdentityRefresh(IdentityJobs):
         age = self._settings.identity_age
 
         def queue(conn: Conn) -> int:
-            share = host_rows.count_accounts(conn) * _MINUTE / max(age, _MINUTE)
+            share = count_accounts(conn) * _MINUTE / max(age, _MINUTE)
             limit = max(least, math.ceil(_AHEAD * share))
             waiting = jobs.count_due(conn, IDENTITY_JOB, most=limit, since=_HELD_UP)
             if waiting >= limit:

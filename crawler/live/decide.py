@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 from crawler.hosts.host_name import HostName
 from crawler.identities.accounts import Account
-from crawler.live import verify
+from crawler.live import rejections
 from crawler.live.gate_frame import ACCOUNT, IDENTITY, GateFrame
 from protocol.errors import ProtocolError
 from protocol.events.drops import DropReason
@@ -130,8 +130,8 @@ def _decide_proof(frame: GateFrame, account: Account) -> Decision:
         return Apply(proof)
     if not isinstance(proof, ProtocolError):
         return Resync(DropReason.QUARANTINED)
-    reason = verify.drop_reason(proof)
-    signed = reason in verify.UNFOLLOWED
+    reason = rejections.drop_reason(proof)
+    signed = reason in rejections.UNFOLLOWED
     if not signed and reason is not DropReason.BAD_SIGNATURE:
         return Drop(reason)
     rev = Tid(frame.body["rev"])

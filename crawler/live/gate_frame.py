@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from crawler.live import verify
+from crawler.live import rejections, verify
 from crawler.live.gate_result import GateResult
 from crawler.live.stream_state import Fault, StreamState
 from crawler.settings import MIB
@@ -85,7 +85,7 @@ class GateFrame:
         error = self.proof
         return (
             isinstance(error, ProtocolError)
-            and verify.drop_reason(error) is DropReason.BAD_SIGNATURE
+            and rejections.drop_reason(error) is DropReason.BAD_SIGNATURE
         )
 
     def written_paths(self) -> Sequence[Any] | None:

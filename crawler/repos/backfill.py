@@ -49,6 +49,7 @@ from storage.hosts import host_rows
 from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
 from storage.repos import repo_rows
+from storage.repos.repo_rows import ClaimedRepo
 from storage.repos.selections import Selection, wanted_selection
 
 log = logging.getLogger(__name__)
@@ -175,9 +176,7 @@ class Backfill:
             return 0
         busy = self._places.busy_hosts
 
-        def claim(
-            conn: Conn,
-        ) -> tuple[list[repo_rows.ClaimedRepo], Selection | None]:
+        def claim(conn: Conn) -> tuple[list[ClaimedRepo], Selection | None]:
             claimed = repo_rows.claim_repos(
                 conn,
                 limit=free,
@@ -202,9 +201,7 @@ class Backfill:
             task.add_done_callback(self._tasks.discard)
         return len(claimed)
 
-    async def _handle(
-        self, repo: repo_rows.ClaimedRepo, wanted: Selection | None
-    ) -> None:
+    async def _handle(self, repo: ClaimedRepo, wanted: Selection | None) -> None:
         try:
             await self._fetch(repo, wanted)
         except RateLimitedError as error:
@@ -241,14 +238,12 @@ class Backfill:
         finally:
             self._release(repo)
 
-    def _release(self, repo: repo_rows.ClaimedRepo) -> None:
+    def _release(self, repo: ClaimedRepo) -> None:
         """Free the slot of the repo's host."""
         if self._places.leave(repo.actor):
             self._wake.set()
 
-    async def _fetch(
-        self, repo: repo_rows.ClaimedRepo, wanted: Selection | None
-    ) -> None:
+    async def _fetch(self, repo: ClaimedRepo, wanted: Selection | None) -> None:
         account, host = await self._identify(repo)
         assert account.pds_url is not None
         assert account.key is not None
@@ -293,7 +288,7 @@ class Backfill:
             await self._import(repo, small)
         self.report.records += job.records
 
-    async def _import(self, repo: repo_rows.ClaimedRepo, fetched: FetchedRepo) -> None:
+    async def _import(self, repo: ClaimedRepo, fetched: FetchedRepo) -> None:
         """Import a repo that is in memory."""
         size = sum(len(record.value) for record in fetched.records)
         if size <= SMALL_BYTES:
@@ -303,17 +298,10 @@ class Backfill:
         self._wake.set()
 
     async def _bring_forward(
-        self,
-        repo: repo_rows.ClaimedRepo,
-        client: XrpcClient,
-        account: Account,
-        host: int,
+        self, repo: ClaimedRepo, client: XrpcClient, account: Account, host: int
     ) -> bool:
-        """Fetch the diff since our revision; return False if the whole repo must be
-        fetched.
-
-        Done at the first try of a repo only.
-        """
+        """Fetch the diff since our revision, at the first try only. Return False if the
+        whole repo must be fetched."""
         since, key = repo.rev, account.key
         if since is None or key is None or repo.selection is not None:
             return False
@@ -342,7 +330,7 @@ class Backfill:
         self.report.updated += 1
         return True
 
-    async def _identify(self, repo: repo_rows.ClaimedRepo) -> tuple[Account, int]:
+    async def _identify(self, repo: ClaimedRepo) -> tuple[Account, int]:
         """Return key and host; a repo that moved belongs to its new host then."""
         answer = await look_up(self._clients.resolver, repo.did, refresh=repo.tries > 0)
         if answer.document is None:
@@ -359,7 +347,7 @@ class Backfill:
         )
         return account, host
 
-    async def _renew(self, repo: repo_rows.ClaimedRepo) -> None:
+    async def _renew(self, repo: ClaimedRepo) -> None:
         await asyncio.to_thread(
             self._database.run,
             lambda conn: repo_rows.renew_lease(
@@ -367,9 +355,7 @@ class Backfill:
             ),
         )
 
-    async def _postpone(
-        self, repo: repo_rows.ClaimedRepo, error: RateLimitedError
-    ) -> None:
+    async def _postpone(self, repo: ClaimedRepo, error: RateLimitedError) -> None:
         """Put the repo back until the host's rate limit, or ours, is over."""
 
         def work(conn: Conn) -> None:
@@ -380,9 +366,7 @@ class Backfill:
 
         await asyncio.to_thread(self._database.run, work)
 
-    async def _take_refusal(
-        self, repo: repo_rows.ClaimedRepo, error: XrpcError
-    ) -> None:
+    async def _take_refusal(self, repo: ClaimedRepo, error: XrpcError) -> None:
         """Store the host's statement that the repo is not available. It leaves the
         queue until the host says otherwise."""
         status = _STATUS_OF_ERROR.get(error.name)
@@ -399,12 +383,7 @@ class Backfill:
         await self._give_back(repo, str(error), lasting=True, permanent=permanent)
 
     async def _give_back(
-        self,
-        repo: repo_rows.ClaimedRepo,
-        why: str,
-        *,
-        lasting: bool,
-        permanent: bool = False,
+        self, repo: ClaimedRepo, why: str, *, lasting: bool, permanent: bool = False
     ) -> None:
         """Put the repo back into the queue, with backoff; daily after too many
         failures, or for reasons that time does not fix."""

@@ -15,7 +15,7 @@ from crawler.scope.members import ScopeView
 from crawler.settings import CrawlSettings
 from storage import jobs
 from storage.hosts import host_rows
-from storage.hosts.host_budget import admit_accounts
+from storage.hosts.host_budget import admit_accounts, count_accounts
 from storage.postgres.pool import Conn
 from storage.repos import repo_rows
 
@@ -135,7 +135,7 @@ def room_left(conn: Conn, settings: CrawlSettings) -> int:
     """Return how many accounts the account cap still allows."""
     if settings.account_cap is None:
         return 2**31 - 1
-    return max(0, settings.account_cap - host_rows.count_accounts(conn))
+    return max(0, settings.account_cap - count_accounts(conn))
 
 
 def find_or_put_host(conn: Conn, pds: HostName, url: str, *, relay: bool) -> int:

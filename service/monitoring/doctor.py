@@ -31,7 +31,7 @@ from service.runtime.embedded.binaries import (
     wheel_postgres,
     wheel_valkey,
 )
-from storage.hosts.host_rows import count_accounts
+from storage.hosts.host_budget import count_accounts
 from storage.repos.scope_rows import load_scope
 
 _GIB = 2**30

@@ -101,3 +101,10 @@ def own_rates(conn: Conn) -> list[tuple[str, float]]:
         "SELECT url, requests_per_s FROM host WHERE requests_per_s IS NOT NULL"
     )
     return rows.fetchall()
+
+
+def count_accounts(conn: Conn) -> int:
+    """Return the number of admitted accounts over all hosts."""
+    row = conn.execute("SELECT coalesce(sum(accounts), 0) FROM host").fetchone()
+    assert row is not None
+    return int(row[0])

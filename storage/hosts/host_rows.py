@@ -232,12 +232,7 @@ def count_new_hosts(conn: Conn, source: str) -> int:
 
 
 def move_host(
-    conn: Conn,
-    host: int,
-    state: str,
-    why: str,
-    *,
-    wait: float | None = None,
+    conn: Conn, host: int, state: str, why: str, *, wait: float | None = None
 ) -> bool:
     """Move a host to `state` if MOVES allows it; return True if it moved.
 
@@ -342,10 +337,7 @@ def note_failure(
         move_host(conn, host, state, error, wait=wait)
 
 
-def note_events(
-    conn: Conn,
-    events: Mapping[int, tuple[int, datetime | None]],
-) -> None:
+def note_events(conn: Conn, events: Mapping[int, tuple[int, datetime | None]]) -> None:
     """Add to the counts of handled events: host -> (number, time of the last one).
 
     The time is the host's; an earlier one than before is accepted, since its clock was
@@ -364,13 +356,6 @@ def note_events(
         """,
         (hosts, [events[h][0] for h in hosts], [events[h][1] for h in hosts]),
     )
-
-
-def count_accounts(conn: Conn) -> int:
-    """Return the number of admitted accounts over all hosts."""
-    row = conn.execute("SELECT coalesce(sum(accounts), 0) FROM host").fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 def request_listing(conn: Conn, host: int, *, gap: bool = False) -> None:

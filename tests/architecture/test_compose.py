@@ -12,7 +12,7 @@ FILES = ("docker-compose.yml", "docker-compose.meilisearch.yml")
 
 
 def services(name: str) -> dict[str, str]:
-    """Each service's lines, those of the anchors that it merges included."""
+    """Return the lines of each service, with those of the anchors it merges."""
     text = (ROOT / name).read_text()
     anchors = dict(re.findall(r"(?ms)^x-[\w-]+: &([\w-]+)\n(.*?)(?=^\S)", text))
     body = text.partition("\nservices:\n")[2].partition("\nvolumes:\n")[0]

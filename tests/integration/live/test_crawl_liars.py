@@ -73,7 +73,7 @@ def lie(liar: FakeHost, number: int, author: Author) -> int:
 
 
 def find_foreign(world: CrawlWorld) -> list[str]:
-    """Return every trace of the liars in the tables, one line each."""
+    """Return every trace of the forgeries in the tables, one line each."""
     found = [
         f"record of {did}"
         for did, value in world.query(

@@ -1,0 +1,71 @@
+"""Sizes of the house: packages, folders, files and names, each bounded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PRODUCT: Final = (
+    "appview", "audit", "crawler", "feeds", "indexer", "mirror", "network", "pds",
+    "plc", "protocol", "search", "service", "storage",
+)  # fmt: skip
+BESIDE: Final = ("bench", "demo", "migrations", "tests")
+
+MAX_FILE_LINES: Final = 400
+MAX_FILES: Final = 20
+MAX_SHARE: Final = 0.15
+MAX_SAME_NAME: Final = 2
+
+# Files of data, not of code.
+DATA: Final = {"demo/phrases.py"}
+
+
+def files(*packages: str) -> list[Path]:
+    return [
+        path
+        for package in packages
+        for path in (ROOT / package).rglob("*.py")
+        if "node_modules" not in path.parts
+    ]
+
+
+def line_count(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def test_no_package_is_a_drawer_for_everything() -> None:
+    lines = {package: sum(map(line_count, files(package))) for package in PRODUCT}
+    most = MAX_SHARE * sum(lines.values())
+    assert {name: count for name, count in lines.items() if count > most} == {}
+
+
+def test_no_folder_has_more_files_than_a_reader_takes_in() -> None:
+    counts = Counter(
+        str(path.parent.relative_to(ROOT))
+        for path in files(*PRODUCT, *BESIDE)
+        if path.name != "__init__.py"
+    )
+    assert {name: count for name, count in counts.items() if count > MAX_FILES} == {}
+
+
+def test_no_file_is_too_long() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): line_count(path)
+        for path in files(*PRODUCT, *BESIDE)
+    }
+    assert {
+        name: count
+        for name, count in lengths.items()
+        if count > MAX_FILE_LINES and name not in DATA
+    } == {}
+
+
+def test_no_module_name_is_used_more_than_twice() -> None:
+    counts = Counter(
+        path.name for path in files(*PRODUCT) if path.name != "__init__.py"
+    )
+    assert {
+        name: count for name, count in counts.items() if count > MAX_SAME_NAME
+    } == {}
