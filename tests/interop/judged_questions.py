@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from judge import Difference, Question, Rule
-from judged_society import POST, Stage
+from judged_stage import POST, Stage
 
 VIEWERS: Final = ("", "alice", "bob", "carol", "dan", "erin", "frank", "heidi", "zoe")
 FILTERS: Final = (

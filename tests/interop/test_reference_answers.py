@@ -16,9 +16,11 @@ from typing import Any
 import psycopg
 import pytest
 from judge import Server, Verdict, judge
+from judged_accounts import play, play_on
 from judged_network import Beside
 from judged_questions import REQUIRED, questions, repo_questions, rules
-from judged_society import Account, Stage, play, play_on, skeleton
+from judged_stage import Account, Stage
+from judged_states import skeleton
 from reference_network import get, is_installed, own_process, until
 
 from protocol.data.cid import cid_for, cid_to_text
