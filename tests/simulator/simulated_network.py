@@ -78,7 +78,7 @@ class Directory(RawHost):
             return Answer.of_json({"message": "not registered"}, 404)
         return Answer.of_json(found)
 
-    def _find(self, did: str) -> dict[str, Any] | None:
+    def find(self, did: str) -> dict[str, Any] | None:
         for population, urls in self.populations:
             life = population.lives.get(did)  # type: ignore[call-overload]
             if life is not None:
