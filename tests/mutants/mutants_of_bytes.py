@@ -8,7 +8,7 @@ _CAR = "tests/unit/protocol/repo/test_protocol_car.py"
 _CBOR = "tests/unit/protocol/data/test_protocol_cbor.py"
 _FLIPPED = "tests/properties/frames/test_flipped_blocks.py"
 _FORMS = "tests/properties/frames/test_longer_forms.py"
-_GATE = "tests/integration/live/test_crawl_gate.py"
+_GATE_KEYS = "tests/integration/live/test_crawl_gate_keys.py"
 _KEYS = "tests/unit/protocol/identity/test_protocol_keys.py"
 _LIARS = "tests/integration/live/test_crawl_liars.py"
 _SIGNATURES = "tests/properties/frames/test_changed_signatures.py"
@@ -264,7 +264,7 @@ SIGNATURE = (
         "assert claim.signed",
         (
             f"{_VERIFY}::test_wrong_key_and_high_s_are_a_signature_error",
-            f"{_GATE}::test_bad_signatures_cannot_make_us_ask_more_than_once_a_minute",
+            f"{_GATE_KEYS}::test_bad_signatures_cannot_make_us_ask_more_than_once_a_minute",
         ),
     ),
 )

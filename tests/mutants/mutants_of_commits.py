@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutant import Mutant
 
 _GATE = "tests/integration/live/test_crawl_gate.py"
+_GATE_KEYS = "tests/integration/live/test_crawl_gate_keys.py"
 _LISTING = "tests/integration/repos/test_crawl_listing.py"
 _LYING = "tests/properties/trees/test_lying_operations.py"
 _STREAM = "tests/unit/network/streams/test_network_stream_client.py"
@@ -210,7 +211,9 @@ SIZE = (
         "crawler/identities/accounts.py",
         "        return max(0.0, due - now)\n",
         "        return 0.0\n",
-        (f"{_GATE}::test_bad_signatures_cannot_make_us_ask_more_than_once_a_minute",),
+        (
+            f"{_GATE_KEYS}::test_bad_signatures_cannot_make_us_ask_more_than_once_a_minute",
+        ),
     ),
     Mutant(
         "broken-framing-passed-over",
