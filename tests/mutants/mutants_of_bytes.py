@@ -14,6 +14,8 @@ _LIARS = "tests/integration/live/test_crawl_liars.py"
 _SIGNATURES = "tests/properties/frames/test_changed_signatures.py"
 _BROKEN = "tests/properties/trees/test_broken_trees.py"
 _VERIFY = "tests/unit/crawler/live/test_crawler_verify.py"
+_VERIFY_RECORDS = "tests/unit/crawler/live/test_crawler_verify_records.py"
+_VERIFY_BLOCKS = "tests/unit/crawler/live/test_crawler_verify_blocks.py"
 
 ENCODING = (
     Mutant(
@@ -29,7 +31,7 @@ ENCODING = (
             f"{_CBOR}::test_decoders_refuse_other_encodings",
             f"{_FORMS}::test_record_in_another_form_is_refused",
             f"{_FORMS}::test_records_in_other_forms_are_dropped_from_a_valid_commit",
-            f"{_VERIFY}::test_bad_record_drops_its_operation_only",
+            f"{_VERIFY_RECORDS}::test_bad_record_drops_its_operation_only",
         ),
     ),
     Mutant(
@@ -131,7 +133,7 @@ HASH = (
             f"{_FLIPPED}::test_flipped_block_of_a_message_is_refused",
             f"{_FLIPPED}::test_flipped_bit_of_a_cid_is_refused",
             f"{_CAR}::test_car_with_a_flipped_bit_is_refused",
-            f"{_VERIFY}::test_block_that_is_not_what_its_cid_says_is_refused",
+            f"{_VERIFY_BLOCKS}::test_block_that_is_not_what_its_cid_says_is_refused",
         ),
     ),
     Mutant(
