@@ -16,8 +16,9 @@ from typing import Any
 import psycopg
 import pytest
 from judge import Server, Verdict, judge
+from judged_differences import REQUIRED, rules
 from judged_network import Beside
-from judged_questions import REQUIRED, questions, repo_questions, rules
+from judged_questions import questions, repo_questions
 from judged_society import Account, Stage, play, play_on, skeleton
 from reference_network import get, is_installed, own_process, until
 
