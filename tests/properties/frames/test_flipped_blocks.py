@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from bench.fake_accounts import START_US, FakeAccounts
-from crawler.live.verify import RejectedError, verify_commit, verify_sync
+from crawler.live.rejections import RejectedError
+from crawler.live.verify import verify_commit, verify_sync
 from protocol.data import cbor
 from protocol.data.cid import cid_for, raw_cid_for
 from protocol.errors import InvalidEncodingError, ProtocolError

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from crawler.live.verify import drop_reason, verify_commit
+from crawler.live.rejections import drop_reason
+from crawler.live.verify import verify_commit
 from protocol.data import cbor
 from protocol.data.cid import cid_for
 from protocol.errors import ProtocolError

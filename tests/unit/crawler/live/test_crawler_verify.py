@@ -22,13 +22,8 @@ from handmade_commits import (
 )
 
 from bench.fake_accounts import FakeAccounts
-from crawler.live.verify import (
-    RejectedError,
-    drop_reason,
-    verify_commit,
-    verify_commits,
-    verify_sync,
-)
+from crawler.live.rejections import RejectedError, drop_reason
+from crawler.live.verify import verify_commit, verify_commits, verify_sync
 from protocol.data import cbor
 from protocol.data.cid import BLOB_PREFIX, cid_for
 from protocol.errors import InvalidSignatureError, LimitExceededError, ProtocolError

@@ -16,7 +16,7 @@ from handmade_commits import (
     verify,
 )
 
-from crawler.live.verify import MissingRecordError, drop_reason
+from crawler.live.rejections import MissingRecordError, drop_reason
 from protocol.data import cbor
 from protocol.data.cid import Cid, cid_for
 from protocol.errors import MissingBlockError, ProtocolError

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from handmade_commits import KEY, NOW_US, Author, car_of, reason_of, record, verify
 
-from crawler.live.verify import UNFOLLOWED, RejectedError, verify_commit
+from crawler.live.rejections import UNFOLLOWED, RejectedError
+from crawler.live.verify import verify_commit
 from protocol.data import cbor
 from protocol.data.cbor_scan import scan_items
 from protocol.data.cid import BLOB_PREFIX, cid_for

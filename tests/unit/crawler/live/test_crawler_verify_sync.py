@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from handmade_commits import DID, KEY, NOW_US, REV, Body, car_of
 
-from crawler.live.verify import RejectedError, drop_reason, verify_sync
+from crawler.live.rejections import RejectedError, drop_reason
+from crawler.live.verify import verify_sync
 from protocol.errors import InvalidSignatureError, ProtocolError
 from protocol.events.drops import DropReason
 from protocol.identity.keys import PrivateKey
