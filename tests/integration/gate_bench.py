@@ -47,10 +47,7 @@ class Bench:
 
     def make_gate(self) -> Gate:
         return Gate(
-            self.settings,
-            run=self._run,
-            clock=lambda: self.time,
-            now_us=lambda: NOW_US,
+            self.settings, run=self._run, clock=lambda: self.time, now_us=lambda: NOW_US
         )
 
     def _run(self, work: Callable[[Conn], Any]) -> Any:

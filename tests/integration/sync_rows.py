@@ -107,13 +107,7 @@ ROWS = (
         DESYNCHRONIZED,
         refreshes=2,
     ),
-    Row(
-        "host",
-        "a-document-without-a-host",
-        homeless,
-        {R.WRONG_HOST: 2},
-        refreshes=1,
-    ),
+    Row("host", "a-document-without-a-host", homeless, {R.WRONG_HOST: 2}, refreshes=1),
     Row(
         "host",
         "a-did-given-up",
@@ -193,11 +187,7 @@ ROWS = (
     ),
     # 4: the revision
     Row(
-        "revision",
-        "replayed",
-        replayed,
-        {R.STALE_REV: 2},
-        records=("first", "second"),
+        "revision", "replayed", replayed, {R.STALE_REV: 2}, records=("first", "second")
     ),
     Row(
         "revision",

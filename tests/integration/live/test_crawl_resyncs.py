@@ -208,9 +208,7 @@ def test_reactivated_account_is_fetched_at_once(world: CrawlWorld) -> None:
     assert_equal(world, author)
 
 
-def test_throttled_account_is_fetched_after_its_cooldown(
-    world: CrawlWorld,
-) -> None:
+def test_throttled_account_is_fetched_after_its_cooldown(world: CrawlWorld) -> None:
     host = world.add_host(source=host_rows.SOURCE_REQUEST_CRAWL)
     hot, calm = (world.add_author(n, host) for n in (1, 2))
     settings = {

@@ -109,9 +109,7 @@ def test_unknown_seed_does_not_keep_all_accounts(world: CrawlWorld) -> None:
     assert world.heads().keys() == dids(seed)
 
 
-def test_new_seed_does_not_refetch_known_accounts(
-    world: CrawlWorld,
-) -> None:
+def test_new_seed_does_not_refetch_known_accounts(world: CrawlWorld) -> None:
     host = world.add_host()
     a, b, mine, both, yours = people(world, host, 5)
     a.write([("create", f"{FOLLOW}/1", follow(mine))])
@@ -215,9 +213,7 @@ def test_interrupted_removal_is_completed_on_return(
 # what is settled costs nothing
 
 
-def test_settled_accounts_are_not_scanned_again(
-    world: CrawlWorld,
-) -> None:
+def test_settled_accounts_are_not_scanned_again(world: CrawlWorld) -> None:
     with world.pool.connection() as conn:
         set_scope(conn, ScopeKind.DIDS, seeds=[Author(0).did])
         conn.execute(

@@ -22,12 +22,7 @@ from protocol.events.drops import DropReason
 from protocol.events.frames import decode_frame
 from protocol.identity.keys import PrivateKey
 from protocol.mst import build_nodes
-from protocol.repo.car import (
-    CarReader,
-    car_block,
-    car_header,
-    read_car,
-)
+from protocol.repo.car import CarReader, car_block, car_header, read_car
 from protocol.repo.commit import sign_commit
 from protocol.repo.whole_repo import RepoReader
 from protocol.syntax import Did, tid_from_int

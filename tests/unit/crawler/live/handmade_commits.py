@@ -48,10 +48,7 @@ class Author:
         return self.tree.put(path.encode(), cid)
 
     def commit(
-        self,
-        *changes: tuple[str, bytes | None],
-        rev: Tid = REV,
-        did: Did = DID,
+        self, *changes: tuple[str, bytes | None], rev: Tid = REV, did: Did = DID
     ) -> Body:
         """Return the payload of a commit that puts values, or with None deletes."""
         prev_data = self.tree.root()

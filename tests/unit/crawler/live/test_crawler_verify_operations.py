@@ -56,10 +56,7 @@ from protocol.syntax import tid_from_int
         (lambda ops: ops[2].update(prev=LIE), DropReason.PREV_DATA_MISMATCH),
         (lambda ops: ops[2].update(prev=None), DropReason.OPS_MISMATCH),
         (lambda ops: ops[2].update(cid=LIE), DropReason.OPS_MISMATCH),
-        (
-            lambda ops: ops[2].update(path="test.app.note/k008"),
-            DropReason.OPS_MISMATCH,
-        ),
+        (lambda ops: ops[2].update(path="test.app.note/k008"), DropReason.OPS_MISMATCH),
         (lambda ops: ops[0].update(cid="text"), DropReason.OPS_MISMATCH),
         (lambda ops: ops[0].update(action=None), DropReason.BAD_FIELD),
         (lambda ops: ops.clear(), DropReason.PREV_DATA_MISMATCH),

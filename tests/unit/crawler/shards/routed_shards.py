@@ -36,9 +36,7 @@ class FakeShard:
         self.slow = threading.Event()
         self.slow.set()
         self._frames, self._control = frames.dup(), control.dup()
-        self._threads = [
-            threading.Thread(target=self._read, daemon=True),
-        ]
+        self._threads = [threading.Thread(target=self._read, daemon=True)]
         for thread in self._threads:
             thread.start()
 
@@ -91,10 +89,7 @@ class Routed:
             return self.shards[-1]
 
         self.router = Router(
-            SHARDS,
-            start,
-            Database(pool, retry_cap=0.05),
-            wake=self.woken.append,
+            SHARDS, start, Database(pool, retry_cap=0.05), wake=self.woken.append
         )
         with pool.connection() as conn:
             self.host, _ = host_rows.put_host(
