@@ -7,12 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from appview.app import AppView
-from appview.labelers import (
-    ACCEPT_LABELERS,
-    CONTENT_LABELERS,
-    Labelers,
-    parse_labelers,
-)
+from appview.labelers import ACCEPT_LABELERS, CONTENT_LABELERS, Labelers, parse_labelers
 from network.xrpc.server import Call, XrpcError
 from protocol.syntax import is_did
 from storage.postgres.pool import Conn

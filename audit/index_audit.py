@@ -11,12 +11,7 @@ from typing import Any, Final, Protocol
 
 from audit.auditor import ERROR, check_all
 from audit.repair import clear_repo
-from audit.repo_audit import (
-    RepoAudit,
-    describe_fault,
-    list_synchronized,
-    recount_stats,
-)
+from audit.repo_audit import RepoAudit, describe_fault, list_synchronized, recount_stats
 from audit.row_audit import audit_whole
 from audit.samples import SOUND, UNSOUND
 from network.http.client import Fetcher
@@ -91,11 +86,7 @@ class IndexAudit:
         """Compare each repo with its host's latest commit."""
         verdicts: Counter[str] = Counter()
         findings = check_all(
-            open_fetcher,
-            pool,
-            self._interner,
-            dids,
-            repair=self._repair,
+            open_fetcher, pool, self._interner, dids, repair=self._repair
         )
         for finding in findings:
             self.all_sound = self.all_sound and finding.verdict not in UNSOUND

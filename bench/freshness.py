@@ -13,13 +13,7 @@ from typing import Final
 
 from bench.fake_accounts import POST, START_US, FakeAccounts
 from bench.fake_host import Frames, host_app
-from bench.index import (
-    ELSEWHERE,
-    Index,
-    LostError,
-    add_accounts,
-    add_host,
-)
+from bench.index import ELSEWHERE, Index, LostError, add_accounts, add_host
 from bench.metric import Progress
 from bench.request import connect, get, target
 from crawler.identities.network_clients import clients_opener

@@ -187,10 +187,7 @@ class CrawlTasks:
             due = sorted(find_due(conn), key=lambda item: item[0].id)
             return [
                 ListedHost(
-                    host,
-                    begin_listing(conn, host.id),
-                    cursor,
-                    PageGuard(_PAGES_A_RUN),
+                    host, begin_listing(conn, host.id), cursor, PageGuard(_PAGES_A_RUN)
                 )
                 for host, cursor in due
                 if leases.take_lease(conn, _listing_lease(host.id), holder, _LEASE)

@@ -24,13 +24,7 @@ from demo.plan import (
     StrongRef,
     UriOf,
 )
-from demo.text import (
-    Link,
-    Mention,
-    Part,
-    Tag,
-    compose,
-)
+from demo.text import Link, Mention, Part, Tag, compose
 from feeds.registry import FEEDS
 from protocol.syntax import tid_from_int
 from storage.collections import (

@@ -23,12 +23,7 @@ from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mirror.jetstream_events import EventMessages
-from mirror.jetstream_options import (
-    BadOptionsError,
-    Options,
-    read_query,
-    read_update,
-)
+from mirror.jetstream_options import BadOptionsError, Options, read_query, read_update
 from mirror.outgoing_events import OutgoingEvents
 from network.streams.event_feed import EventFeed, Ring, TooSlowError
 from network.streams.stream_server import (

@@ -74,9 +74,7 @@ def get_record(app: AppView, call: Call) -> Reply:
         path = f"{params['collection']}/{params['rkey']}".encode()
         try:
             proof = _TREES.prove(
-                parse_commit(commit).data,
-                path,
-                lambda: _keys(context, session, actor),
+                parse_commit(commit).data, path, lambda: _keys(context, session, actor)
             )
         except MissingBlockError as error:
             raise XrpcError(

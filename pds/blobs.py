@@ -88,13 +88,7 @@ def settle_mime_type(declared: str | None, data: bytes) -> str:
 
 
 def store_blob(
-    conn: Conn,
-    account: int,
-    data: bytes,
-    mime_type: str,
-    *,
-    quota: int,
-    now: datetime,
+    conn: Conn, account: int, data: bytes, mime_type: str, *, quota: int, now: datetime
 ) -> BlobRef:
     """Store `data` as a temporary blob. Raises BlobTooLargeError beyond `quota`.
 
@@ -148,11 +142,7 @@ def list_blobs(
 
 
 def use_blobs(
-    conn: Conn,
-    account: int,
-    uses: list[tuple[str, BlobRef]],
-    rev: str,
-    now: datetime,
+    conn: Conn, account: int, uses: list[tuple[str, BlobRef]], rev: str, now: datetime
 ) -> None:
     """Note that the records at these paths refer to these blobs.
 

@@ -49,11 +49,7 @@ MAX_REQUEST_BYTES: Final = 2_097_152
 MAX_SERVICE_ID_CHARS: Final = 64
 
 # No other headers are forwarded: no cookies, tokens or addresses.
-_REQUEST_HEADERS: Final = (
-    "accept-language",
-    "atproto-accept-labelers",
-    "content-type",
-)
+_REQUEST_HEADERS: Final = ("accept-language", "atproto-accept-labelers", "content-type")
 _RESPONSE_HEADERS: Final = (
     "content-type",
     "content-language",
@@ -233,11 +229,7 @@ class ServiceProxy:
         """Return the token for a call of `nsid` at `target`."""
         audience = str(target) if self._settings.proxy_audience_fragment else target.did
         return create_service_jwt(
-            iss=did,
-            aud=audience,
-            lxm=nsid,
-            key=key,
-            now=int(self._now().timestamp()),
+            iss=did, aud=audience, lxm=nsid, key=key, now=int(self._now().timestamp())
         )
 
     async def forward(

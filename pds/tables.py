@@ -46,10 +46,7 @@ account = Table(
     Column("signing_did_key", Text, nullable=False),
     Column("status", Text, nullable=False, server_default="active"),
     Column(
-        "created_at",
-        DateTime(timezone=True),
-        nullable=False,
-        server_default=func.now(),
+        "created_at", DateTime(timezone=True), nullable=False, server_default=func.now()
     ),
     CheckConstraint(
         "status IN ('active', 'deactivated', 'takendown', 'suspended', 'deleted')",

@@ -16,12 +16,7 @@ from protocol.errors import InvalidRecordError
 from protocol.syntax import tid_from_int, tid_time_us
 from search.documents import ActorDocument, RecordDocument, RecordText
 from search.engines.contract import SearchEngine
-from storage.collections import (
-    ACTOR_PROFILE,
-    COLLECTION_IDS,
-    FEED_POST,
-    NO_COLLECTION,
-)
+from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, FEED_POST, NO_COLLECTION
 from storage.outbox import delete_outbox, take_outbox
 from storage.postgres.arrays import int_columns
 from storage.postgres.crashpoint import Crashpoint, crashpoint

@@ -103,10 +103,7 @@ def put_named_jobs(
 
 
 def _put(
-    conn: Conn,
-    kind: str,
-    payloads: Mapping[str, Mapping[str, Any]],
-    wait: float,
+    conn: Conn, kind: str, payloads: Mapping[str, Mapping[str, Any]], wait: float
 ) -> None:
     if not payloads:
         return
@@ -125,12 +122,7 @@ def _put(
 
 
 def claim_jobs(
-    conn: Conn,
-    kind: str,
-    *,
-    limit: int,
-    lease_s: float,
-    besides: Sequence[int] = (),
+    conn: Conn, kind: str, *, limit: int, lease_s: float, besides: Sequence[int] = ()
 ) -> list[ClaimedJob]:
     """Lease up to `limit` due jobs of a kind. Commit at once.
 

@@ -28,9 +28,7 @@ def account_subject(actor: int) -> Address:
 
 
 def load_labels(
-    conn: Conn,
-    labelers: Collection[str],
-    subjects: Collection[Address],
+    conn: Conn, labelers: Collection[str], subjects: Collection[Address]
 ) -> dict[Address, list[Label]]:
     """Return labels by subject, without negated and expired ones."""
     found: dict[Address, list[Label]] = {}
@@ -43,10 +41,7 @@ def load_labels(
         WHERE s.did = ANY(%s) AND NOT l.neg AND (l.exp IS NULL OR l.exp > now())
         ORDER BY l.cts
         """,
-        (
-            *int_columns([*subjects], 3),
-            [*labelers],
-        ),
+        (*int_columns([*subjects], 3), [*labelers]),
     )
     for actor, collection, rkey, src, val, cts, exp, cid in rows:
         subject = Address(actor, collection, rkey)

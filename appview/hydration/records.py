@@ -202,9 +202,7 @@ def load_posts(
 
 
 def load_reposts(
-    conn: Conn,
-    reposts: Mapping[Address, Address],
-    allowance: Allowance,
+    conn: Conn, reposts: Mapping[Address, Address], allowance: Allowance
 ) -> dict[Address, Repost]:
     """Return reposts by address. `reposts` maps each to the post it is to be of."""
     rows = conn.execute(

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
-from appview.hydration.actors import (
-    Actor,
-    Relation,
-    load_actors,
-    load_relations,
-)
+from appview.hydration.actors import Actor, Relation, load_actors, load_relations
 from appview.hydration.labels import Label, account_subject, load_labels
 from appview.hydration.records import (
     GENERATOR,
@@ -31,11 +26,7 @@ from appview.hydration.records import (
     load_reposts,
 )
 from appview.hydration.restrictions import Restrictions
-from appview.own_feeds import (
-    find_feed_addresses,
-    load_own_feeds,
-    own_actors,
-)
+from appview.own_feeds import find_feed_addresses, load_own_feeds, own_actors
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
 from protocol.data.cid import cid_to_text

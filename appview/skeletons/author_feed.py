@@ -148,11 +148,7 @@ def _find_ancestors(
         )
         SELECT rkey, parent_actor, parent_rkey FROM above LIMIT %(most)s
         """,
-        {
-            "author": author,
-            "rkeys": [a.rkey for a in posts],
-            "most": _MAX_ANCESTORS,
-        },
+        {"author": author, "rkeys": [a.rkey for a in posts], "most": _MAX_ANCESTORS},
     )
     return {
         Address(author, POST, rkey): (

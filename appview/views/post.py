@@ -9,11 +9,7 @@ from appview.hydration.state import PINNED_POST, State, reference_uri
 from appview.rules import Case, Effect, Place, decide, decide_record
 from appview.views.account_list import list_view_basic
 from appview.views.blocks import blocked_author
-from appview.views.common import (
-    datetime_text,
-    present,
-    record_uri,
-)
+from appview.views.common import datetime_text, present, record_uri
 from appview.views.embed import embed_view, post_fields
 from appview.views.profile import profile_view_basic
 from feeds.skeleton import SkeletonItem

@@ -40,10 +40,7 @@ class HostRefusedError(Exception):
 
 
 def add_configured(
-    conn: Conn,
-    pds: Iterable[str],
-    relays: Iterable[str],
-    settings: CrawlSettings,
+    conn: Conn, pds: Iterable[str], relays: Iterable[str], settings: CrawlSettings
 ) -> list[int]:
     """Add the configured hosts and relays as trusted; return their ids.
 
@@ -204,9 +201,7 @@ async def list_hosts(
     cursor: str | None = None
     while True:
         page = await client.query_bytes(
-            LIST_HOSTS,
-            {"limit": _LIST_LIMIT, "cursor": cursor},
-            max_bytes=_LIST_BYTES,
+            LIST_HOSTS, {"limit": _LIST_LIMIT, "cursor": cursor}, max_bytes=_LIST_BYTES
         )
         entries, following = read_page(page, "hosts")
         for entry in entries:

@@ -142,9 +142,7 @@ class Listing:
     ) -> dict[Did, repo_rows.KnownRepo]:
         host = listed.host.id
 
-        def work(
-            conn: Conn,
-        ) -> tuple[dict[Did, repo_rows.KnownRepo], list[Did]]:
+        def work(conn: Conn) -> tuple[dict[Did, repo_rows.KnownRepo], list[Did]]:
             if self._admission.scope.due:
                 self._admission.scope.refresh(conn)
             known = repo_rows.find_repos(conn, [repo.did for repo in found])

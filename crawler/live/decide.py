@@ -15,12 +15,7 @@ from crawler.live import rejections
 from crawler.live.gate_frame import ACCOUNT, IDENTITY, GateFrame
 from protocol.errors import ProtocolError
 from protocol.events.drops import DropReason
-from protocol.events.event import (
-    AccountEvent,
-    CommitEvent,
-    IdentityEvent,
-    SyncEvent,
-)
+from protocol.events.event import AccountEvent, CommitEvent, IdentityEvent, SyncEvent
 from protocol.syntax.handle import Handle, is_handle
 from protocol.syntax.tid import Tid
 from storage.states import STATUS_ACTIVE

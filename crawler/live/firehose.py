@@ -207,10 +207,7 @@ class Firehose:
 
         assert self._start_shard is not None
         router = Router(
-            self._settings.shards,
-            self._start_shard,
-            self._database,
-            wake=wake,
+            self._settings.shards, self._start_shard, self._database, wake=wake
         )
         await router.open()
         return router

@@ -14,12 +14,7 @@ from crawler.settings import MIB
 from protocol.errors import ProtocolError
 from protocol.events.drops import DropReason
 from protocol.events.event import CommitEvent, SyncEvent
-from protocol.events.frames import (
-    ERROR_OP,
-    INFO,
-    MESSAGE_OP,
-    decode_frame,
-)
+from protocol.events.frames import ERROR_OP, INFO, MESSAGE_OP, decode_frame
 from protocol.events.known_fields import is_plain, plain_commit
 from protocol.events.sequenced_frames import utc_text
 from protocol.identity.keys import PublicKey

@@ -151,9 +151,7 @@ class GateResult:
         self.size += later.size
 
 
-def count_strikes(
-    drops: Iterable[tuple[tuple[DropReason, int], int]],
-) -> Counter[int]:
+def count_strikes(drops: Iterable[tuple[tuple[DropReason, int], int]]) -> Counter[int]:
     """Return host -> strikes, of ((reason, host), how many) pairs."""
     strikes: Counter[int] = Counter()
     for (reason, host), count in drops:

@@ -22,12 +22,7 @@ from protocol.errors import (
     ProtocolError,
 )
 from protocol.events.drops import DropReason
-from protocol.events.event import (
-    CommitEvent,
-    DroppedOp,
-    RecordOp,
-    SyncEvent,
-)
+from protocol.events.event import CommitEvent, DroppedOp, RecordOp, SyncEvent
 from protocol.identity.keys import PublicKey
 from protocol.limits import (
     MAX_COMMIT_BLOCKS_BYTES,

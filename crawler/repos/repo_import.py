@@ -64,12 +64,7 @@ class StreamedImport:
         head = self._reader.finish()
         if self._importing is None and self._is_small():
             return FetchedRepo(
-                self._did,
-                self._host,
-                head,
-                self._waiting,
-                self._drops,
-                self._selection,
+                self._did, self._host, head, self._waiting, self._drops, self._selection
             )
         self._hand_over()
         assert self._importing is not None

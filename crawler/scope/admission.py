@@ -45,10 +45,7 @@ class Admission:
     thread-safe."""
 
     def __init__(
-        self,
-        settings: CrawlSettings,
-        *,
-        clock: Callable[[], float] = time.monotonic,
+        self, settings: CrawlSettings, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.scope = ScopeView(clock)
         self._settings = settings
@@ -61,12 +58,7 @@ class Admission:
         return self.scope.includes(did)
 
     def admit(
-        self,
-        conn: Conn,
-        accounts: Sequence[Account],
-        *,
-        relay: bool,
-        wait: float = 0.0,
+        self, conn: Conn, accounts: Sequence[Account], *, relay: bool, wait: float = 0.0
     ) -> None:
         """Admit as many of these accounts as their hosts and the account cap allow.
 
@@ -89,12 +81,7 @@ class Admission:
             self._admit_of(conn, pds, group, relay, wait)
 
     def _admit_of(
-        self,
-        conn: Conn,
-        pds: HostName,
-        group: list[Account],
-        relay: bool,
-        wait: float,
+        self, conn: Conn, pds: HostName, group: list[Account], relay: bool, wait: float
     ) -> None:
         known = repo_rows.find_repos(conn, [account.did for account in group])
         fresh = [account for account in group if account.did not in known]

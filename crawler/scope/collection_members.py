@@ -19,12 +19,7 @@ from crawler.hosts.page_guard import PageGuard
 from crawler.identities.network_clients import NetworkClients
 from crawler.methods import LIST_REPOS_BY_COLLECTION
 from crawler.settings import CrawlSettings
-from network.errors import (
-    BadResponseError,
-    NetworkError,
-    RateLimitedError,
-    XrpcError,
-)
+from network.errors import BadResponseError, NetworkError, RateLimitedError, XrpcError
 from network.xrpc.client import XrpcClient
 from protocol.syntax.did import is_did
 from storage.hosts import host_rows

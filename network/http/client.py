@@ -26,17 +26,8 @@ from network.errors import (
     TimedOutError,
 )
 from network.http.budget import HostBudgets, TokenBucket, parse_retry_after
-from network.http.guarded_connector import (
-    AddressLookup,
-    SystemLookup,
-    open_connector,
-)
-from network.http.policy import (
-    MAX_REDIRECTS,
-    CallerBudget,
-    HostLimits,
-    Policy,
-)
+from network.http.guarded_connector import AddressLookup, SystemLookup, open_connector
+from network.http.policy import MAX_REDIRECTS, CallerBudget, HostLimits, Policy
 from network.http.responses import (
     EXCERPT_BYTES,
     Fetched,

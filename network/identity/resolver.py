@@ -32,11 +32,7 @@ from network.http.policy import HostLimits
 from network.http.single_flight import SingleFlight
 from network.identity.did_sources import DidSources, DocumentMirror
 from network.identity.handle_sources import HandleSources
-from network.identity.identity_cache import (
-    CachedDocument,
-    CachedHandle,
-    IdentityCache,
-)
+from network.identity.identity_cache import CachedDocument, CachedHandle, IdentityCache
 from protocol.errors import InvalidSyntaxError, ProtocolError
 from protocol.identity.did_document import DidDocument, parse_did_document
 from protocol.identity.keys import parse_did_key

@@ -11,13 +11,7 @@ from typing import Any, Final
 
 from network.errors import XrpcError
 from network.server.client_address import LOOPBACK
-from network.server.rate_limit import (
-    MAX_KEYS,
-    Quota,
-    RateLimit,
-    take_from_all,
-    uncount,
-)
+from network.server.rate_limit import MAX_KEYS, Quota, RateLimit, take_from_all, uncount
 
 SCOPE_KEY: Final = "bigworld.admission"
 LOCAL: Final = "local"

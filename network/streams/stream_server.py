@@ -13,12 +13,7 @@ from typing import Any, Final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from network.streams.event_feed import (
-    EventFeed,
-    EventSource,
-    Ring,
-    TooSlowError,
-)
+from network.streams.event_feed import EventFeed, EventSource, Ring, TooSlowError
 from protocol.events.frames import INFO, encode_error_frame, encode_frame
 
 OUTDATED_CURSOR: Final = "OutdatedCursor"
@@ -49,11 +44,7 @@ class StreamServer:
         max_subscribers: int = 1_000,
     ) -> None:
         self._feed: EventFeed[bytes] = EventFeed(
-            source,
-            poll=poll,
-            page=page,
-            ring_events=ring_frames,
-            ring_bytes=ring_bytes,
+            source, poll=poll, page=page, ring_events=ring_frames, ring_bytes=ring_bytes
         )
         self._send_timeout = send_timeout
         self._max_subscribers = max_subscribers
@@ -84,11 +75,7 @@ class StreamServer:
             self._feed.leave()
 
     async def _serve(
-        self,
-        websocket: WebSocket,
-        cursor: int | None,
-        ring: Ring[bytes],
-        tip: int,
+        self, websocket: WebSocket, cursor: int | None, ring: Ring[bytes], tip: int
     ) -> None:
         sender = asyncio.create_task(self._send_from(websocket, cursor, ring, tip))
         listener = asyncio.create_task(_wait_for_end(websocket))
@@ -104,11 +91,7 @@ class StreamServer:
             raise results[0]
 
     async def _send_from(
-        self,
-        websocket: WebSocket,
-        cursor: int | None,
-        ring: Ring[bytes],
-        tip: int,
+        self, websocket: WebSocket, cursor: int | None, ring: Ring[bytes], tip: int
     ) -> None:
         position: int | None = tip
         if cursor is not None:

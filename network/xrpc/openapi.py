@@ -26,11 +26,7 @@ _FORMATS: Final = {"datetime": "date-time", "uri": "uri"}
 
 
 def describe_api(
-    catalog: Catalog,
-    auth_modes: Mapping[str, str],
-    *,
-    title: str,
-    version: str,
+    catalog: Catalog, auth_modes: Mapping[str, str], *, title: str, version: str
 ) -> Json:
     """Return the document for the methods that are the keys of `auth_modes`.
 

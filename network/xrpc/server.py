@@ -233,8 +233,7 @@ class XrpcServer:
             if isinstance(response, ByteStream):
                 await response.aclose()
             response = Response(
-                status_code=response.status_code,
-                headers=dict(response.headers),
+                status_code=response.status_code, headers=dict(response.headers)
             )
         if self._observe is not None:
             known = nsid if nsid in self._methods else "unknown"

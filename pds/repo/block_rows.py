@@ -88,8 +88,7 @@ def insert_blocks(
 
 def delete_blocks(conn: Conn, account: int, cids: Sequence[bytes]) -> None:
     conn.execute(
-        "DELETE FROM block WHERE account = %s AND cid = ANY(%b)",
-        [account, list(cids)],
+        "DELETE FROM block WHERE account = %s AND cid = ANY(%b)", [account, list(cids)]
     )
 
 

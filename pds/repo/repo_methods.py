@@ -26,19 +26,8 @@ from pds.repo.record_reads import (
     page_records,
 )
 from pds.repo.repo_heads import RepoHead
-from pds.repo.repo_writes import (
-    Intent,
-    RepoWriter,
-    Swap,
-    Write,
-    Written,
-)
-from pds.server.accounts import (
-    Account,
-    find_account,
-    require_public,
-    require_writable,
-)
+from pds.repo.repo_writes import Intent, RepoWriter, Swap, Write, Written
+from pds.server.accounts import Account, find_account, require_public, require_writable
 from protocol.data.cbor import decode
 from protocol.data.cid import cid_from_text, cid_to_text
 from protocol.data.json_form import to_json

@@ -14,24 +14,9 @@ from typing import Final
 
 from pds.blobs import BlobRef, release_blobs, use_blobs
 from pds.exceptions import InvalidRequestError, InvalidSwapError
-from pds.repo.block_rows import (
-    BlockReader,
-    NodeCache,
-    delete_blocks,
-    insert_blocks,
-)
-from pds.repo.repo_heads import (
-    LOCK_HEAD,
-    RepoHead,
-    move_head,
-    read_head,
-)
-from pds.server.accounts import (
-    ACCOUNT_BY_ID,
-    Account,
-    read_account,
-    require_writable,
-)
+from pds.repo.block_rows import BlockReader, NodeCache, delete_blocks, insert_blocks
+from pds.repo.repo_heads import LOCK_HEAD, RepoHead, move_head, read_head
+from pds.server.accounts import ACCOUNT_BY_ID, Account, read_account, require_writable
 from pds.sync.frames import CommitOp, car, commit_message
 from pds.sync.sequencer import append
 from protocol.data.cid import cid_for, cid_to_text

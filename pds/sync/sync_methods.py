@@ -119,8 +119,7 @@ class _SyncMethods:
         if missing:
             raise BlockNotFoundError(f"Could not find cids: {', '.join(missing)}")
         return Reply(
-            car(head.commit, ((cid, found[cid]) for cid in cids)),
-            content_type=CAR_TYPE,
+            car(head.commit, ((cid, found[cid]) for cid in cids)), content_type=CAR_TYPE
         )
 
     def get_blob(self, call: Call) -> Reply:

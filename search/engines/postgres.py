@@ -16,12 +16,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from search.documents import ActorDocument, Document, RecordDocument
-from search.engines.contract import (
-    ActorHit,
-    EngineStats,
-    RecordHit,
-    TooCostlyError,
-)
+from search.engines.contract import ActorHit, EngineStats, RecordHit, TooCostlyError
 from search.engines.spelling import correct
 from search.engines.tsvector import (
     DOMAIN,
@@ -56,11 +51,7 @@ class PostgresEngine:
     pool: Pool
     name: str = "postgres"
 
-    def put(
-        self,
-        conn: Conn,
-        documents: Sequence[Document],
-    ) -> None:
+    def put(self, conn: Conn, documents: Sequence[Document]) -> None:
         """Insert or replace documents."""
         records = [d for d in documents if isinstance(d, RecordDocument)]
         actors = [d for d in documents if isinstance(d, ActorDocument)]
@@ -95,10 +86,7 @@ class PostgresEngine:
             )
 
     def delete(
-        self,
-        conn: Conn,
-        addresses: Sequence[Address],
-        actors: Sequence[int],
+        self, conn: Conn, addresses: Sequence[Address], actors: Sequence[int]
     ) -> None:
         """Remove records, and accounts with all their records."""
         if addresses:

@@ -96,10 +96,7 @@ def up(
 
         dids = tuple(find_accounts(config, did))
         config = Config.read(
-            relays=config.relays,
-            hosts=config.hosts,
-            dids=dids,
-            port_base=port_base,
+            relays=config.relays, hosts=config.hosts, dids=dids, port_base=port_base
         )
     # The terminal shows progress; the children log to files.
     logs.configure(form=config.log_format, level="warning")
@@ -147,8 +144,7 @@ def plc(
     mirror: Annotated[
         bool,
         typer.Option(
-            "--mirror",
-            help="Serve a verified copy of the configured directory.",
+            "--mirror", help="Serve a verified copy of the configured directory."
         ),
     ] = False,
 ) -> None:
@@ -223,8 +219,7 @@ def check() -> None:
 
 
 @app.command(
-    "test",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    "test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
 )
 def run_tests(
     context: typer.Context,

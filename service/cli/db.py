@@ -36,13 +36,7 @@ from service.runtime.databases import migrate as migrate_database
 from service.runtime.embedded.binaries import wheel_postgres
 from service.runtime.home import make_home
 
-_EMBEDDED: Final = (
-    (INDEX, ""),
-    (PRIVATE, ""),
-    (PLC, ""),
-    (PDS, "a"),
-    (PDS, "b"),
-)
+_EMBEDDED: Final = ((INDEX, ""), (PRIVATE, ""), (PLC, ""), (PDS, "a"), (PDS, "b"))
 _MANIFEST: Final = "backup.json"
 _PRIVATE_FOLDER: Final = "secrets"
 _STATE_FILE: Final = "society.json"

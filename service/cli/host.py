@@ -229,10 +229,7 @@ def _open_host(
         name = parse_host(text, dev=True).name
     except InvalidHostError as error:
         raise ServiceError(str(error)) from error
-    with (
-        open_existing(config, INDEX, start=start) as url,
-        psycopg.connect(url) as conn,
-    ):
+    with open_existing(config, INDEX, start=start) as url, psycopg.connect(url) as conn:
         known = host_rows.find_hosts(conn, [name]).get(name)
         if known is None:
             raise ServiceError(f"there is no host {name}")

@@ -19,14 +19,7 @@ from indexer.repos.export import open_export
 from protocol.errors import ProtocolError
 from protocol.syntax.did import Did
 from service.cli.account_names import find_account, find_accounts
-from service.cli.groups import (
-    Account,
-    Accounts,
-    AsJson,
-    Limit,
-    make_group,
-    read_config,
-)
+from service.cli.groups import Account, Accounts, AsJson, Limit, make_group, read_config
 from service.cli.progress import Report
 from service.cli.table import print_rows
 from service.operator_errors import ServiceError
@@ -115,12 +108,7 @@ def audit_command(
     config = read_config()
     dids = find_accounts(config, accounts or ())
     audit = audit_index(
-        config,
-        dids,
-        counts=counts,
-        repair=repair,
-        as_json=as_json,
-        ask_hosts=ask_hosts,
+        config, dids, counts=counts, repair=repair, as_json=as_json, ask_hosts=ask_hosts
     )
     if not audit:
         raise typer.Exit(1)

@@ -78,10 +78,7 @@ def _open_account(
             " account's DID or handle"
         )
     did = find_account(config, text)
-    with (
-        open_existing(config, INDEX, start=True) as url,
-        psycopg.connect(url) as conn,
-    ):
+    with open_existing(config, INDEX, start=True) as url, psycopg.connect(url) as conn:
         row = conn.execute(
             "SELECT id, takedown FROM actor WHERE did = %s", (did,)
         ).fetchone()

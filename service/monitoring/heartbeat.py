@@ -41,10 +41,7 @@ def figures(firehose: Firehose, settings: CrawlSettings) -> dict[str, Any]:
 
 
 async def keep_heartbeat(
-    firehose: Firehose,
-    settings: CrawlSettings,
-    pool: Pool,
-    stop: asyncio.Event,
+    firehose: Firehose, settings: CrawlSettings, pool: Pool, stop: asyncio.Event
 ) -> None:
     """Write heartbeats until `stop`; skip those that the database cannot take."""
 

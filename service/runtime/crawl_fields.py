@@ -34,9 +34,7 @@ class CrawlFields(BaseSettings):
         "kept by `plc --mirror` in the index database. `up` then runs it.",
     )
     plc_mirror_rate: float = Field(
-        1.5,
-        gt=0,
-        description="Requests per second from the mirror to the directory.",
+        1.5, gt=0, description="Requests per second from the mirror to the directory."
     )
     relays: Names = Field(
         (), description="Relays (origins) that are trusted to forward commits."

@@ -46,9 +46,7 @@ class ServerFields(BaseSettings):
         "playlist.m3u8 or thumbnail.jpg. Default: getBlob of the account's host.",
     )
     image_cache_mb: int = Field(
-        500,
-        ge=10,
-        description="Megabytes of images that the pages keep on disk.",
+        500, ge=10, description="Megabytes of images that the pages keep on disk."
     )
     audiences: Names = Field(
         (),
@@ -133,9 +131,7 @@ class ServerFields(BaseSettings):
         description="Burst of requests that a client may send above that rate.",
     )
     client_sockets: int = Field(
-        _GUARD.sockets,
-        ge=1,
-        description="Maximum number of WebSockets per client.",
+        _GUARD.sockets, ge=1, description="Maximum number of WebSockets per client."
     )
     admin_password: SecretStr | None = Field(
         None,

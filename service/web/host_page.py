@@ -133,10 +133,7 @@ class HostPages:
                 + (f"{per_day:,} at most" if per_day is not None else "no limit"),
             ),
             ("events per second", f"{events:,g} at most" if events else "no limit"),
-            (
-                "stream",
-                f"{size / MIB:,.1f} MiB/s at most" if size else "no limit",
-            ),
+            ("stream", f"{size / MIB:,.1f} MiB/s at most" if size else "no limit"),
         ]
 
     async def crawl(self, request: Request) -> Response:

@@ -195,9 +195,7 @@ def _answer(file: BinaryIO, cid: str, request: Request) -> Response:
     size = file.seek(0, 2)
     file.seek(0)
     return StreamingResponse(
-        _chunks(file),
-        media_type=media,
-        headers=headers | {"Content-Length": str(size)},
+        _chunks(file), media_type=media, headers=headers | {"Content-Length": str(size)}
     )
 
 

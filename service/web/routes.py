@@ -14,12 +14,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import (
-    HTMLResponse,
-    JSONResponse,
-    PlainTextResponse,
-    Response,
-)
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -45,12 +40,7 @@ from service.web.filters import FILTERS
 from service.web.host_page import HostPages
 from service.web.images import IMAGE_PATTERN, Images
 from service.web.richtext import is_web_url
-from service.web.status import (
-    BENIGN,
-    COUNTS,
-    Status,
-    read_status,
-)
+from service.web.status import BENIGN, COUNTS, Status, read_status
 from storage.collections import FEED_GENERATOR, FEED_POST
 from storage.repos.repo_rows import find_repos
 

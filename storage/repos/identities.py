@@ -63,11 +63,7 @@ def load_document(conn: Conn, did: str) -> StoredDocument | None:
 
 
 def save_document(
-    conn: Conn,
-    did: str,
-    document: Any | None,
-    error: str | None,
-    fetched_at: float,
+    conn: Conn, did: str, document: Any | None, error: str | None, fetched_at: float
 ) -> None:
     """Cache a lookup: the document as JSON, or its error.
 
@@ -115,11 +111,7 @@ def load_handle(conn: Conn, handle: str) -> StoredHandle | None:
 
 
 def save_handle(
-    conn: Conn,
-    handle: str,
-    did: str | None,
-    error: str | None,
-    checked_at: float,
+    conn: Conn, handle: str, did: str | None, error: str | None, checked_at: float
 ) -> None:
     """Cache the DID of a handle; `checked_at` is Unix time."""
     conn.execute(

@@ -93,13 +93,7 @@ def has_ended(conn: Conn, did: str) -> bool:
     return row is not None and bool(row[0])
 
 
-def add_repos(
-    conn: Conn,
-    host: int,
-    dids: Sequence[str],
-    *,
-    wait: float = 0.0,
-) -> int:
+def add_repos(conn: Conn, host: int, dids: Sequence[str], *, wait: float = 0.0) -> int:
     """Admit repos, to be fetched in `wait` seconds; return the number of new ones.
 
     Does not commit. Sorted, so that two transactions cannot deadlock.
@@ -217,11 +211,7 @@ def mark_behind(conn: Conn, dids: Sequence[str]) -> int:
 
 
 def mark_desynchronized(
-    conn: Conn,
-    dids: Sequence[str],
-    error: str,
-    *,
-    wait: float = 0.0,
+    conn: Conn, dids: Sequence[str], error: str, *, wait: float = 0.0
 ) -> int:
     """Queue these repos for fetching in `wait` seconds, at any rev.
 
@@ -344,12 +334,7 @@ def renew_lease(conn: Conn, actor: int, lease_s: float) -> None:
 
 
 def give_back(
-    conn: Conn,
-    actor: int,
-    error: str,
-    *,
-    wait: float,
-    failed: bool = True,
+    conn: Conn, actor: int, error: str, *, wait: float, failed: bool = True
 ) -> None:
     """Return a claimed repo to the queue, to be tried again in `wait` seconds.
 

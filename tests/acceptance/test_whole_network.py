@@ -170,11 +170,7 @@ def test_post_on_one_pds_is_found_through_the_other(network: Network) -> None:
         "text": f"a {word} in the garden",
         "createdAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    body = {
-        "repo": alice["did"],
-        "collection": "app.bsky.feed.post",
-        "record": record,
-    }
+    body = {"repo": alice["did"], "collection": "app.bsky.feed.post", "record": record}
     made = call(f"{alice['pds']}/xrpc/com.atproto.repo.createRecord", writer, body=body)
     written = time.monotonic()
     found: list[Any] = []
@@ -282,9 +278,7 @@ VICTIMS: dict[str, Callable[[psutil.Process], bool]] = {
 
 
 @pytest.mark.long
-def test_acknowledged_writes_survive_kills_of_every_process(
-    network: Network,
-) -> None:
+def test_acknowledged_writes_survive_kills_of_every_process(network: Network) -> None:
     writers = [(a, login(a)) for a in network.endpoints["accounts"][:2]]
     made: dict[str, str] = {}
     victims = list(VICTIMS)

@@ -214,10 +214,7 @@ class CrawlWorld:
 
     def tasks(self, **changes: Any) -> CrawlTasks:
         return CrawlTasks(
-            self.settings(**changes),
-            self.pool,
-            self.sink,
-            self.open_clients,
+            self.settings(**changes), self.pool, self.sink, self.open_clients
         )
 
     @contextlib.contextmanager

@@ -49,11 +49,7 @@ class Stage:
         made = post(
             self.servers[server],
             "com.atproto.server.createAccount",
-            {
-                "handle": handle,
-                "email": f"{name}@example.com",
-                "password": PASSWORD,
-            },
+            {"handle": handle, "email": f"{name}@example.com", "password": PASSWORD},
         )
         account = Account(
             name, self.servers[server], made["did"], handle, made["accessJwt"]
@@ -136,14 +132,7 @@ class Stage:
         """Write a post."""
         return self.write(name, POST, {"text": text, **fields}, note=note or text)
 
-    def reply(
-        self,
-        name: str,
-        text: str,
-        parent: str,
-        root: str,
-        **fields: Any,
-    ) -> Ref:
+    def reply(self, name: str, text: str, parent: str, root: str, **fields: Any) -> Ref:
         """Write a reply to the post noted as `parent`."""
         reply = {"parent": self.refs[parent], "root": self.refs[root]}
         return self.say(name, text, reply=reply, **fields)

@@ -17,8 +17,9 @@ import psycopg
 import pytest
 from judge import Server, Verdict, judge
 from judged_accounts import play, play_on
+from judged_differences import REQUIRED, rules
 from judged_network import Beside
-from judged_questions import REQUIRED, questions, repo_questions, rules
+from judged_questions import questions, repo_questions
 from judged_stage import Account, Stage
 from judged_states import skeleton
 from reference_network import get, is_installed, own_process, until

@@ -10,12 +10,7 @@ from protocol.data import cbor, cbor_strict
 from protocol.data.cid import Cid, cid_for
 from protocol.events.frames import decode_frame, encode_frame, peek_frame
 from protocol.lexicon import Catalog
-from protocol.repo.car import (
-    CarReader,
-    car_block,
-    car_header,
-    read_car,
-)
+from protocol.repo.car import CarReader, car_block, car_header, read_car
 
 
 def test_frames(reference: Path) -> None:

@@ -77,10 +77,7 @@ def _export_to_their_library(network: Network) -> None:
             document = parse_did_document(row[0], Did(account.did), dev=True)
             assert document.signing_key is not None
             judged = run_node(
-                "verify_car.mjs",
-                str(file),
-                account.did,
-                document.signing_key,
+                "verify_car.mjs", str(file), account.did, document.signing_key
             )
         finally:
             file.unlink()

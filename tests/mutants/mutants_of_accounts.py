@@ -9,7 +9,7 @@ _SEARCH_SYNC = "tests/unit/indexer/test_indexer_search_drain.py"
 _ACCOUNTS = "tests/unit/indexer/test_indexer_accounts.py"
 _APPLY = "tests/unit/indexer/test_indexer_apply.py"
 _DELETION = "tests/integration/repos/test_crawl_deletion.py"
-_GATE = "tests/integration/live/test_crawl_gate.py"
+_GATE_HOSTS = "tests/integration/live/test_crawl_gate_hosts.py"
 _IDENTITIES = "tests/integration/live/test_crawl_identities.py"
 _LIARS = "tests/integration/live/test_crawl_liars.py"
 _TABLE_OF_SYNC = "tests/integration/live/test_sync_table.py"
@@ -23,8 +23,8 @@ HOST = (
         "return True",
         (
             f"{_LIARS}::test_three_hostile_hosts_among_twenty_four_leave_no_row",
-            f"{_GATE}::test_a_host_cannot_speak_for_the_accounts_of_another",
-            f"{_GATE}::test_a_migration_is_accepted_after_one_refresh",
+            f"{_GATE_HOSTS}::test_a_host_cannot_speak_for_the_accounts_of_another",
+            f"{_GATE_HOSTS}::test_a_migration_is_accepted_after_one_refresh",
         ),
     ),
     Mutant(
@@ -35,7 +35,7 @@ HOST = (
         "    if not account.admitted and stream.hostname != account.pds:",
         (
             f"{_LIARS}::test_three_hostile_hosts_among_twenty_four_leave_no_row",
-            f"{_GATE}::test_a_host_cannot_speak_for_the_accounts_of_another",
+            f"{_GATE_HOSTS}::test_a_host_cannot_speak_for_the_accounts_of_another",
         ),
     ),
     Mutant(
@@ -52,7 +52,7 @@ HOST = (
 """,
         (
             f"{_LIARS}::test_three_hostile_hosts_among_twenty_four_leave_no_row",
-            f"{_GATE}::test_a_migration_is_accepted_after_one_refresh",
+            f"{_GATE_HOSTS}::test_a_migration_is_accepted_after_one_refresh",
         ),
     ),
     Mutant(

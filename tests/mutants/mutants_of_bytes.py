@@ -8,12 +8,14 @@ _CAR = "tests/unit/protocol/repo/test_protocol_car.py"
 _CBOR = "tests/unit/protocol/data/test_protocol_cbor.py"
 _FLIPPED = "tests/properties/frames/test_flipped_blocks.py"
 _FORMS = "tests/properties/frames/test_longer_forms.py"
-_GATE = "tests/integration/live/test_crawl_gate.py"
+_GATE_KEYS = "tests/integration/live/test_crawl_gate_keys.py"
 _KEYS = "tests/unit/protocol/identity/test_protocol_keys.py"
 _LIARS = "tests/integration/live/test_crawl_liars.py"
 _SIGNATURES = "tests/properties/frames/test_changed_signatures.py"
 _BROKEN = "tests/properties/trees/test_broken_trees.py"
 _VERIFY = "tests/unit/crawler/live/test_crawler_verify.py"
+_VERIFY_RECORDS = "tests/unit/crawler/live/test_crawler_verify_records.py"
+_VERIFY_BLOCKS = "tests/unit/crawler/live/test_crawler_verify_blocks.py"
 
 ENCODING = (
     Mutant(
@@ -29,7 +31,7 @@ ENCODING = (
             f"{_CBOR}::test_decoders_refuse_other_encodings",
             f"{_FORMS}::test_record_in_another_form_is_refused",
             f"{_FORMS}::test_records_in_other_forms_are_dropped_from_a_valid_commit",
-            f"{_VERIFY}::test_bad_record_drops_its_operation_only",
+            f"{_VERIFY_RECORDS}::test_bad_record_drops_its_operation_only",
         ),
     ),
     Mutant(
@@ -131,7 +133,7 @@ HASH = (
             f"{_FLIPPED}::test_flipped_block_of_a_message_is_refused",
             f"{_FLIPPED}::test_flipped_bit_of_a_cid_is_refused",
             f"{_CAR}::test_car_with_a_flipped_bit_is_refused",
-            f"{_VERIFY}::test_block_that_is_not_what_its_cid_says_is_refused",
+            f"{_VERIFY_BLOCKS}::test_block_that_is_not_what_its_cid_says_is_refused",
         ),
     ),
     Mutant(
@@ -264,7 +266,7 @@ SIGNATURE = (
         "assert claim.signed",
         (
             f"{_VERIFY}::test_wrong_key_and_high_s_are_a_signature_error",
-            f"{_GATE}::test_bad_signatures_cannot_make_us_ask_more_than_once_a_minute",
+            f"{_GATE_KEYS}::test_bad_signatures_cannot_make_us_ask_more_than_once_a_minute",
         ),
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutant import Mutant
 
 _GATE = "tests/integration/live/test_crawl_gate.py"
+_GATE_KEYS = "tests/integration/live/test_crawl_gate_keys.py"
 _LISTING = "tests/integration/repos/test_crawl_listing.py"
 _LYING = "tests/properties/trees/test_lying_operations.py"
 _STREAM = "tests/unit/network/streams/test_network_stream_client.py"
@@ -12,7 +13,8 @@ _TABLE_OF_SYNC = "tests/integration/live/test_sync_table.py"
 _BROKEN = "tests/properties/trees/test_broken_trees.py"
 _TREES = "tests/properties/trees/test_trees.py"
 _UNKEPT = "tests/unit/indexer/repos/test_indexer_unkept_records.py"
-_VERIFY = "tests/unit/crawler/live/test_crawler_verify.py"
+_VERIFY_RECORDS = "tests/unit/crawler/live/test_crawler_verify_records.py"
+_VERIFY_OPERATIONS = "tests/unit/crawler/live/test_crawler_verify_operations.py"
 
 OPERATIONS = (
     Mutant(
@@ -30,7 +32,7 @@ OPERATIONS = (
         (
             f"{_LYING}::test_false_operation_lists_are_refused",
             f"{_LYING}::test_false_prev_data_is_refused",
-            f"{_VERIFY}::test_operations_that_lie_are_refused",
+            f"{_VERIFY_OPERATIONS}::test_operations_that_lie_are_refused",
             f"{_GATE}::test_invalid_commits_are_counted_by_reason",
         ),
     ),
@@ -65,7 +67,7 @@ OPERATIONS = (
         "if not found or level != target:",
         (
             f"{_LYING}::test_false_operation_lists_are_refused",
-            f"{_VERIFY}::test_operations_that_lie_are_refused",
+            f"{_VERIFY_OPERATIONS}::test_operations_that_lie_are_refused",
         ),
     ),
     Mutant(
@@ -84,7 +86,7 @@ OPERATIONS = (
         "fits = type(cid) is bytes",
         (
             f"{_LYING}::test_operation_with_another_action_is_refused",
-            f"{_VERIFY}::test_operations_that_lie_are_refused",
+            f"{_VERIFY_OPERATIONS}::test_operations_that_lie_are_refused",
         ),
     ),
     Mutant(
@@ -114,7 +116,7 @@ OPERATIONS = (
         "    except (RejectedError, MissingBlockError):\n        return True",
         (
             f"{_LYING}::test_first_commit_with_extra_operations_is_refused",
-            f"{_VERIFY}::test_commit_without_prev_data_proves_no_operations",
+            f"{_VERIFY_OPERATIONS}::test_commit_without_prev_data_proves_no_operations",
         ),
     ),
 )
@@ -128,7 +130,7 @@ SIZE = (
         "    if len(ops) > 2 * MAX_COMMIT_OPS:\n",
         (
             f"{_TABLE_OF_SYNC}::test_row[syntax:201-operations]",
-            f"{_VERIFY}::test_most_operations",
+            f"{_VERIFY_OPERATIONS}::test_most_operations",
         ),
     ),
     Mutant(
@@ -149,7 +151,7 @@ SIZE = (
         "    if len(value) > most:\n",
         "    if len(value) > 2 * most:\n",
         (
-            f"{_VERIFY}::test_bad_record_drops_its_operation_only",
+            f"{_VERIFY_RECORDS}::test_bad_record_drops_its_operation_only",
             f"{_UNKEPT}::test_dropped_records_return",
         ),
     ),
@@ -194,7 +196,7 @@ SIZE = (
         "crawler/live/verify.py",
         "            or not is_record_key(rkey)\n",
         "            or not rkey\n",
-        (f"{_VERIFY}::test_bad_path_drops_its_operation_only",),
+        (f"{_VERIFY_RECORDS}::test_bad_path_drops_its_operation_only",),
     ),
     Mutant(
         "listings-without-end",
@@ -210,7 +212,9 @@ SIZE = (
         "crawler/identities/accounts.py",
         "        return max(0.0, due - now)\n",
         "        return 0.0\n",
-        (f"{_GATE}::test_bad_signatures_cannot_make_us_ask_more_than_once_a_minute",),
+        (
+            f"{_GATE_KEYS}::test_bad_signatures_cannot_make_us_ask_more_than_once_a_minute",
+        ),
     ),
     Mutant(
         "broken-framing-passed-over",

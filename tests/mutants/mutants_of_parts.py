@@ -7,6 +7,7 @@ from mutant import Mutant
 _SELECTION = "tests/unit/indexer/repos/test_indexer_selection_changes.py"
 _MIRROR = "tests/unit/mirror/test_mirror_sync.py"
 _ROUTER = "tests/unit/crawler/shards/test_crawler_router.py"
+_SHARD_CURSORS = "tests/unit/crawler/shards/test_crawler_shard_cursors.py"
 _ROWS = "tests/unit/audit/test_indexer_row_audit.py"
 _SELECTED = "tests/unit/indexer/repos/test_indexer_selected.py"
 _SHARDS = "tests/simulator/test_simulator_shards.py"
@@ -59,7 +60,7 @@ SHARD = (
         "storage/cursors.py",
         "    least = min(int(row[0]) for row in rows)",
         "    least = max(int(row[0]) for row in rows)",
-        (f"{_ROUTER}::test_cursors_of_shards",),
+        (f"{_SHARD_CURSORS}::test_cursors_of_shards",),
     ),
     Mutant(
         "told-of-the-highest",
@@ -67,7 +68,7 @@ SHARD = (
         "storage/cursors.py",
         '"SELECT min(seq) FROM host_cursor WHERE host = %s"',
         '"SELECT max(seq) FROM host_cursor WHERE host = %s"',
-        (f"{_ROUTER}::test_cursors_of_shards",),
+        (f"{_SHARD_CURSORS}::test_cursors_of_shards",),
     ),
     Mutant(
         "rows-of-another-number-stay",
@@ -75,7 +76,7 @@ SHARD = (
         "storage/cursors.py",
         "WHERE host = %s AND shard NOT BETWEEN 0 AND %s",
         "WHERE host = %s AND shard < 0 AND shard > %s",
-        (f"{_ROUTER}::test_cursors_of_shards",),
+        (f"{_SHARD_CURSORS}::test_cursors_of_shards",),
     ),
     Mutant(
         "position-behind-the-frame",

@@ -228,7 +228,7 @@ VANISHED = (
         (
             f"{_VANISHED}::test_shares_that_vanished",
             f"{_CHECKOUT}::test_vanished_records_are_deleted",
-            "tests/integration/live/test_crawl_firehose.py::"
+            "tests/integration/live/test_crawl_resyncs.py::"
             "test_resync_removes_vanished_records[whole-0.5]",
         ),
     ),

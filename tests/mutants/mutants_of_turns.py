@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from mutant import Mutant
 
-_GATE = "tests/integration/live/test_crawl_gate.py"
+_GATE_LIMITS = "tests/integration/live/test_crawl_gate_limits.py"
+_GATE_KEYS = "tests/integration/live/test_crawl_gate_keys.py"
+_GATE_HOSTS = "tests/integration/live/test_crawl_gate_hosts.py"
 _SLOTS = "tests/unit/crawler/identities/test_crawler_fair_slots.py"
 _JOBS = "tests/unit/storage/test_storage_identity_slots.py"
 _NAMES = "tests/unit/network/http/test_network_guarded_connector.py"
@@ -17,8 +19,8 @@ TURN = (
         "        return bucket.take()\n",
         "        return True\n",
         (
-            f"{_GATE}::test_an_untrusted_host_brings_few_accounts_and_few_lookups",
-            f"{_GATE}::test_one_host_cannot_make_us_refresh_the_keys_of_many",
+            f"{_GATE_LIMITS}::test_an_untrusted_host_brings_few_accounts_and_few_lookups",
+            f"{_GATE_KEYS}::test_one_host_cannot_make_us_refresh_the_keys_of_many",
         ),
     ),
     Mutant(
@@ -28,7 +30,7 @@ TURN = (
         "payload = job.payload || excluded.payload || '{\"again\": true}'",
         "payload = job.payload || '{\"again\": true}'",
         (
-            f"{_GATE}::test_account_named_by_a_wrong_host_first_is_resolved_for_its_host",
+            f"{_GATE_HOSTS}::test_account_named_by_a_wrong_host_first_is_resolved_for_its_host",
         ),
     ),
     Mutant(
@@ -37,7 +39,7 @@ TURN = (
         "storage/hosts/host_rows.py",
         "WHERE id = ANY(%s) AND (relay OR hostname = %s)",
         "WHERE id = ANY(%s) AND (true OR hostname = %s)",
-        (f"{_GATE}::test_wrong_host_alone_admits_no_account",),
+        (f"{_GATE_HOSTS}::test_wrong_host_alone_admits_no_account",),
     ),
     Mutant(
         "any-slots-for-one-host",

@@ -10,15 +10,7 @@ from typing import Any
 
 from crawl_author import Author, account_frame, post
 from hostile_accounts import FrameTeller
-from hostile_host import (
-    CAR,
-    DESCRIBE,
-    FORGED,
-    GET_REPO,
-    LIST_REPOS,
-    HostileHost,
-    Seen,
-)
+from hostile_host import CAR, DESCRIBE, FORGED, GET_REPO, LIST_REPOS, HostileHost, Seen
 from raw_host import Answer, RawSocket
 from simulated_network import Canary, document
 

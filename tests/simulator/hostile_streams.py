@@ -8,14 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crawl_author import identity_frame
-from hostile_host import (
-    GET_REPO,
-    LIST_REPOS,
-    HostileHost,
-    Seen,
-    bomb,
-    write_posts,
-)
+from hostile_host import GET_REPO, LIST_REPOS, HostileHost, Seen, bomb, write_posts
 from raw_host import TEXT, Answer, RawSocket, frame_head
 
 from protocol.data import cbor

@@ -13,12 +13,7 @@ from typing import Any
 
 from simulated_accounts import ACTIVE, DELETED, SimulatedAccounts
 
-from bench.fake_accounts import (
-    FOLLOW,
-    LIKE,
-    POST,
-    REPOST,
-)
+from bench.fake_accounts import FOLLOW, LIKE, POST, REPOST
 from protocol.data.cbor import decode_fast
 from protocol.syntax.tid import tid_from_int
 from storage.postgres.pool import Conn

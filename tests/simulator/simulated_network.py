@@ -202,12 +202,7 @@ class SimulatedNetwork:
     """The directory, the hosts, and the accounts on them."""
 
     def __init__(
-        self,
-        *,
-        hosts: int,
-        accounts: int,
-        seed: int,
-        faults: Faults | None = None,
+        self, *, hosts: int, accounts: int, seed: int, faults: Faults | None = None
     ) -> None:
         self.faults = faults or Faults()
         names = [f"pds{n}" for n in range(hosts)]

@@ -12,11 +12,7 @@ from appview.pipeline import Handler
 from appview.session import context_of
 from appview.shapes.feed import feed_pages, own_feed
 from appview.shapes.foreign_feed import foreign_feed
-from appview.skeletons.generators import (
-    ForeignFeed,
-    find_algorithm,
-    find_foreign_feed,
-)
+from appview.skeletons.generators import ForeignFeed, find_algorithm, find_foreign_feed
 from feeds.skeleton import SkeletonItem
 from network.server.admission import resting
 from network.xrpc.server import AuthMode, Call, Reply, XrpcError, XrpcServer

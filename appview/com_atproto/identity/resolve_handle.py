@@ -55,8 +55,7 @@ def _has_handle(app: AppView, did: str, _: Call) -> bool:
     """Return True if the index has checked the handle of an account."""
     with app.pool.connection() as conn:
         row = conn.execute(
-            "SELECT FROM actor WHERE did = %s AND handle_checked_at IS NOT NULL",
-            (did,),
+            "SELECT FROM actor WHERE did = %s AND handle_checked_at IS NOT NULL", (did,)
         ).fetchone()
     return row is not None
 

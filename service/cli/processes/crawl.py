@@ -33,10 +33,7 @@ _TRIES: Final = 5
 def run(config: Config) -> None:
     """Crawl until a stop signal, then finish what is queued."""
     check_targets(config)
-    with (
-        open_database(config, INDEX) as url,
-        open_write_side(config, url) as side,
-    ):
+    with open_database(config, INDEX) as url, open_write_side(config, url) as side:
         add_configured_hosts(config, side)
         _apply_scope(config, side)
         tune_gc()

@@ -39,9 +39,7 @@ def handles(world: CrawlWorld) -> dict[str, str | None]:
     return dict(world.query("SELECT did, handle FROM actor"))
 
 
-def test_handle_of_a_new_account_follows_changes(
-    world: CrawlWorld,
-) -> None:
+def test_handle_of_a_new_account_follows_changes(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     give_handle(world, author, "alice.example.com")
@@ -200,9 +198,7 @@ def test_refresh_without_due_accounts_returns_at_once(
     assert waits == []
 
 
-def test_new_account_is_admitted_when_the_directory_is_back(
-    world: CrawlWorld,
-) -> None:
+def test_new_account_is_admitted_when_the_directory_is_back(world: CrawlWorld) -> None:
     host = world.add_host()
     first = world.add_author(1, host)
     first.write([("create", "app.bsky.feed.post/a", post("hi"))])
@@ -222,9 +218,7 @@ def test_new_account_is_admitted_when_the_directory_is_back(
         assert firehose.streams == 1
 
 
-def test_accounts_listed_during_an_outage_are_admitted_later(
-    world: CrawlWorld,
-) -> None:
+def test_accounts_listed_during_an_outage_are_admitted_later(world: CrawlWorld) -> None:
     host = world.add_host()
     authors = [world.add_author(number, host) for number in (1, 2)]
     ended = world.add_author(3, host)

@@ -135,9 +135,7 @@ def wait_for_quiet(world: CrawlWorld) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
-def test_three_hostile_hosts_among_twenty_four_leave_no_row(
-    world: CrawlWorld,
-) -> None:
+def test_three_hostile_hosts_among_twenty_four_leave_no_row(world: CrawlWorld) -> None:
     honest = [world.add_host() for _ in range(HONEST)]
     liars = [
         world.add_host(source=host_rows.SOURCE_REQUEST_CRAWL) for _ in range(LIARS)
@@ -230,9 +228,7 @@ def test_repo_not_signed_by_its_owner_is_refused(world: CrawlWorld, fault: str) 
         assert rebuild_root(conn, author.did) == author.data
 
 
-def test_move_right_after_a_lookup_heals_by_the_next_commit(
-    world: CrawlWorld,
-) -> None:
+def test_move_right_after_a_lookup_heals_by_the_next_commit(world: CrawlWorld) -> None:
     old, new = world.add_host(), world.add_host()
     author = world.add_author(1, old)
     with world.crawling(refresh_interval=5.0):

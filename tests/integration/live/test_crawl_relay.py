@@ -59,9 +59,7 @@ def test_relay_forwards_and_hosts_serve_the_repos(world: CrawlWorld) -> None:
             assert rebuild_root(conn, author.did) == author.data
 
 
-def test_broken_frame_of_a_relay_is_skipped_and_repaired(
-    world: CrawlWorld,
-) -> None:
+def test_broken_frame_of_a_relay_is_skipped_and_repaired(world: CrawlWorld) -> None:
     relay = world.add_host(relay=True)
     pds = world.add_host(known=False)
     author = world.add_author(1, pds)

@@ -8,16 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from pds_world import (
-    NOTE,
-    Answer,
-    Client,
-    World,
-    head,
-    new_account,
-    note,
-    post,
-)
+from pds_world import NOTE, Answer, Client, World, head, new_account, note, post
 
 from pds.blobs import sweep_blobs
 from pds.context import utc_now
@@ -113,10 +104,7 @@ def test_the_lexicon_bounds_blobs_of_known_records(alice: Client) -> None:
 
 @pytest.mark.parametrize(
     ("data", "mime", "status", "error"),
-    [
-        (PNG, "nonsense", 400, "InvalidMimeType"),
-        (PNG, "", 400, "InvalidRequest"),
-    ],
+    [(PNG, "nonsense", 400, "InvalidMimeType"), (PNG, "", 400, "InvalidRequest")],
 )
 def test_bad_upload_is_refused(
     alice: Client, data: bytes, mime: str, status: int, error: str

@@ -163,9 +163,7 @@ def test_proxy_uses_the_indexer_of_the_account(
     assert bob.post(PUT_PREFERENCES, {"preferences": [preference]}).status == 200
     assert bob.get(SEARCH, q="x").json == {"from": "second"}
     answer = bob.send(
-        "GET",
-        f"/xrpc/{SEARCH}?q=x",
-        headers={"Atproto-Proxy": f"{first.did}#bigworld"},
+        "GET", f"/xrpc/{SEARCH}?q=x", headers={"Atproto-Proxy": f"{first.did}#bigworld"}
     )
     assert answer.json == {"from": "first"}
     bob.post(PUT_PREFERENCES, {"preferences": []})

@@ -7,15 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from pds_world import (
-    NOTE,
-    Answer,
-    Client,
-    head,
-    new_account,
-    note,
-    post,
-)
+from pds_world import NOTE, Answer, Client, head, new_account, note, post
 
 from protocol.data.cbor import encode
 from protocol.data.cid import cid_to_text

@@ -6,15 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from pds_world import (
-    NOTE,
-    Client,
-    World,
-    head,
-    new_account,
-    note,
-    signing_key,
-)
+from pds_world import NOTE, Client, World, head, new_account, note, signing_key
 
 from protocol.data.cbor import decode
 from protocol.data.cid import cid_for, cid_to_text
@@ -125,8 +117,7 @@ def test_repos_are_listed_in_pages(server: Client, alice: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "nsid",
-    ["getRepo", "getLatestCommit", "getRepoStatus", "listBlobs"],
+    "nsid", ["getRepo", "getLatestCommit", "getRepoStatus", "listBlobs"]
 )
 def test_unknown_repo_is_not_found(server: Client, nsid: str) -> None:
     answer = server.get(f"com.atproto.sync.{nsid}", did="did:plc:" + "z" * 24)

@@ -122,9 +122,7 @@ def world(pool: Pool) -> Iterator[World]:
         yield World(pool, stack)
 
 
-def test_new_account_is_admitted_if_its_document_names_the_host(
-    world: World,
-) -> None:
+def test_new_account_is_admitted_if_its_document_names_the_host(world: World) -> None:
     honest = ListingHost([entry(n) for n in range(25)])
     host, url = world.serve(honest)
     liar_id, liar_url = world.serve(ListingHost([entry(n) for n in range(20, 30)]))
@@ -160,9 +158,7 @@ def test_listing_queues_newer_revs_and_applies_statuses(world: World) -> None:
     ]
 
 
-def test_listing_of_moved_accounts_refreshes_their_documents(
-    world: World,
-) -> None:
+def test_listing_of_moved_accounts_refreshes_their_documents(world: World) -> None:
     other, _ = world.serve(ListingHost([]))
     told = [entry(n, NEWER) for n in range(30)] + [entry(n) for n in range(30, 40)]
     told[39] |= {"active": False, "status": "deleted"}
@@ -193,9 +189,7 @@ def test_endless_listing_stops_after_two_pages(world: World, fault: str) -> None
     assert listing.requests <= 2
 
 
-def test_refused_listing_cursor_restarts_the_listing(
-    world: World,
-) -> None:
+def test_refused_listing_cursor_restarts_the_listing(world: World) -> None:
     listing = ListingHost([entry(1)], fault="forgot")
     host, url = world.serve(listing)
     world.resolver.put(did_of(1), url)

@@ -36,9 +36,7 @@ def test_requests_to_a_host_keep_its_configured_rate(pool: Pool) -> None:
     assert found["b"] == 0.0
 
 
-def test_tasks_share_the_directory_rate(
-    pool: Pool,
-) -> None:
+def test_tasks_share_the_directory_rate(pool: Pool) -> None:
     open_clients = clients_opener(pool, CrawlSettings(plc_rate=2.0))
     directory = "plc.directory:443"
 

@@ -121,9 +121,7 @@ def test_sweep_shows_reactivated_account(world: World) -> None:
     assert world.sink.events == [AccountEvent(did_of(0), True, None, host=world.id)]  # type: ignore[arg-type]
 
 
-def test_repo_unknown_to_its_host_is_hidden_the_second_time(
-    world: World,
-) -> None:
+def test_repo_unknown_to_its_host_is_hidden_the_second_time(world: World) -> None:
     world.add(did_of(0))
     assert world.sweep()["unknown"] == 1
     assert world.sink.events == []

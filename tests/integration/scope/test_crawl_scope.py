@@ -229,9 +229,7 @@ class ListingRelay:
         return JSONResponse(body)
 
 
-def test_members_of_a_collection_are_listed_and_found_live(
-    world: CrawlWorld,
-) -> None:
+def test_members_of_a_collection_are_listed_and_found_live(world: CrawlWorld) -> None:
     host = world.add_host()
     authors = people(world, host, 6)
     listed, (writes, reads, foreign) = authors[:3], authors[3:]

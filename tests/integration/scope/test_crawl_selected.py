@@ -194,9 +194,7 @@ def audit_repo_ok(conn: Any, did: str) -> bool:
     return audit_repo(conn, did).ok
 
 
-def test_host_without_get_blocks_is_fetched_whole(
-    world: CrawlWorld,
-) -> None:
+def test_host_without_get_blocks_is_fetched_whole(world: CrawlWorld) -> None:
     host = world.add_host()
     a, b = world.add_author(1, host), world.add_author(2, host)
     for author in (a, b):

@@ -1,29 +1,18 @@
-"""The scope reconciler, round by round: nothing is lost, and no host delays it."""
+"""The scope reconciler, round by round: nothing is lost."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import threading
 import time
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
 import pytest
 from crawl_author import Author, post
 from crawl_scopes import BLOG, FOLLOW, POST, choose, follow, people
-from crawl_world import CrawlWorld, wait_until
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from crawl_world import CrawlWorld
+from reconciler_rounds import Rounds, bring_in, bring_in_parts, dids, scoped
 
 import crawler.scope.reconciler as module
-from crawler.database import Database
-from crawler.scope.reconciler import ScopeReconciler
-from network.server.listener import serving_in_thread
-from storage.hosts import host_rows
 from storage.postgres.pool import Conn
 from storage.repos.scope_rows import (
     ScopeKind,
@@ -32,59 +21,6 @@ from storage.repos.scope_rows import (
     load_scope,
     set_scope,
 )
-
-
-class Rounds:
-    """A keeper that does a round when it is told to, on a loop of its own."""
-
-    def __init__(self, world: CrawlWorld, **changes: Any) -> None:
-        self._world = world
-        self._changes = changes
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._stack = contextlib.AsyncExitStack()
-
-    def __enter__(self) -> Rounds:
-        self._thread.start()
-        self._await(self._open())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._await(self.keeper.close())
-        self._await(self._stack.aclose())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _open(self) -> None:
-        clients = await self._stack.enter_async_context(self._world.open_clients())
-        self.keeper = ScopeReconciler(
-            self._world.settings(**self._changes),
-            Database(self._world.pool),
-            clients,
-            self._world.sink.remove_out_of_scope,
-            self._world.sink.keep_wanted,
-        )
-
-    def _await(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
-
-    def look(self) -> bool:
-        return bool(self._await(self.keeper.look()))
-
-
-def scoped(world: CrawlWorld) -> set[str]:
-    return {did for (did,) in world.query("SELECT did FROM scope_account")}
-
-
-def dids(*authors: Author) -> set[str]:
-    return {author.did for author in authors}
-
-
-def bring_in(world: CrawlWorld, *authors: Author) -> None:
-    with world.crawling():
-        wait_until(lambda: world.follows(*authors))
-
 
 # follows
 
@@ -125,15 +61,6 @@ def test_follows_of_a_held_revision_are_seen(world: CrawlWorld) -> None:
         assert scoped(world) == dids(seed, b)
         keeper.look()
         assert world.heads().keys() == dids(seed, b)
-
-
-def bring_in_parts(world: CrawlWorld, *authors: Author) -> None:
-    def held() -> bool:
-        heads = world.heads()
-        return all(heads.get(a.did, ("",))[0] == "synchronized" for a in authors)
-
-    with world.crawling():
-        wait_until(held)
 
 
 def test_repeated_or_removed_seed_keeps_no_account(world: CrawlWorld) -> None:
@@ -182,9 +109,7 @@ def test_unknown_seed_does_not_keep_all_accounts(world: CrawlWorld) -> None:
     assert world.heads().keys() == dids(seed)
 
 
-def test_new_seed_does_not_refetch_known_accounts(
-    world: CrawlWorld,
-) -> None:
+def test_new_seed_does_not_refetch_known_accounts(world: CrawlWorld) -> None:
     host = world.add_host()
     a, b, mine, both, yours = people(world, host, 5)
     a.write([("create", f"{FOLLOW}/1", follow(mine))])
@@ -285,123 +210,10 @@ def test_interrupted_removal_is_completed_on_return(
     bring_in(world, a, b)
 
 
-# holders of a collection
-
-
-class Listing:
-    """Lists members of a collection in one of several ways, and counts requests."""
-
-    def __init__(self, way: str, holders: Sequence[str] = ()) -> None:
-        self.way, self.holders, self.requests = way, holders, 0
-        path = "/xrpc/com.atproto.sync.listReposByCollection"
-        self.app = Starlette(routes=[Route(path, self._list)])
-
-    async def _list(self, request: Request) -> Response:
-        self.requests += 1
-        n = int(request.query_params.get("cursor") or 0)
-        if self.way == "none":
-            body = {"error": "MethodNotImplemented", "message": "no"}
-            return JSONResponse(body, status_code=501)
-        if self.way == "ever busy" or (self.way == "busy" and self.requests == 2):
-            return Response(status_code=429, headers={"Retry-After": "1"})
-        if self.way == "endless":
-            found = [{"did": Author(1_000 * (n + 1) + k).did} for k in range(5)]
-            return JSONResponse({"repos": found, "cursor": str(n + 1)})
-        if self.way == "silent":
-            await asyncio.sleep(30)
-        rest = self.holders[n : n + 1]
-        body_: dict[str, Any] = {"repos": [{"did": did} for did in rest]}
-        if n + 1 < len(self.holders):
-            body_["cursor"] = str(n + 1)
-        return JSONResponse(body_)
-
-
-@contextlib.contextmanager
-def listing(
-    world: CrawlWorld, way: str, holders: Sequence[str] = (), **how: Any
-) -> Iterator[Listing]:
-    served = Listing(way, holders)
-    state = how.pop("state", host_rows.HOST_POLLING)
-    how.setdefault("source", host_rows.SOURCE_DOCUMENT)
-    with serving_in_thread(served.app) as url:
-        with world.pool.connection() as conn:
-            host, _ = host_rows.put_host(conn, url.partition("://")[2], url, **how)
-            conn.execute("UPDATE host SET state = %s WHERE id = %s", (state, host))
-        yield served
-
-
-def test_no_host_delays_the_reconciler(world: CrawlWorld) -> None:
-    host = world.add_host()
-    [a] = people(world, host, 1)
-    with listing(world, "silent") as silent, listing(world, "endless"):
-        choose(world, "collection", collections=[BLOG])
-        with Rounds(world) as keeper:
-            keeper.look()
-            wait_until(lambda: silent.requests)
-            choose(world, "dids", a)
-            wait_until(lambda: not keeper.look())
-            bring_in(world, a)
-
-
-def test_untrusted_host_names_a_bounded_number(world: CrawlWorld) -> None:
-    with listing(world, "endless") as endless:
-        choose(world, "collection", collections=[BLOG])
-        with Rounds(world, host_accounts_first_day=20) as keeper:
-            keeper.look()
-            wait_until(lambda: len(scoped(world)) >= 20)
-            time.sleep(0.5)
-            assert (len(scoped(world)), endless.requests) == (20, 4)
-
-
-def test_host_without_listing_is_skipped_and_busy_host_continues(
-    world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("crawler.scope.collection_members._LOOK", 0.2)
-    holders = [Author(n).did for n in range(3)]
-    with (
-        listing(world, "none") as none,
-        listing(world, "busy", holders) as busy,
-        listing(world, "", state=host_rows.HOST_BANNED) as banned,
-    ):
-        choose(world, "collection", collections=[BLOG])
-        with Rounds(world) as keeper:
-            keeper.look()
-            wait_until(lambda: scoped(world) == set(holders))
-            wait_until(lambda: none.requests)
-            time.sleep(0.5)
-            asked = none.requests, busy.requests, banned.requests
-            assert asked == (1, 4, 0)
-            # A day has not passed; a host that we did not know is asked at once.
-            monkeypatch.setattr("crawler.scope.collection_members._LOOK", 0.0)
-            with listing(world, "", [Author(7).did]):
-                time.sleep(0.1)
-                keeper.look()
-                wait_until(lambda: Author(7).did in scoped(world))
-            assert (none.requests, busy.requests) == asked[:2]
-
-
-def test_slow_listing_does_not_delay_new_hosts(
-    world: CrawlWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("crawler.scope.collection_members._LOOK", 0.0)
-    with listing(world, "ever busy", source=host_rows.SOURCE_CONFIGURED) as busy:
-        choose(world, "collection", collections=[BLOG])
-        with Rounds(world) as keeper:
-            keeper.look()
-            wait_until(lambda: busy.requests)
-            with listing(world, "", [Author(7).did]):
-                # A look for each, as there is one every half minute.
-                wait_until(lambda: keeper.look() or Author(7).did in scoped(world))
-            asked = busy.requests
-            wait_until(lambda: busy.requests > asked)
-
-
 # what is settled costs nothing
 
 
-def test_settled_accounts_are_not_scanned_again(
-    world: CrawlWorld,
-) -> None:
+def test_settled_accounts_are_not_scanned_again(world: CrawlWorld) -> None:
     with world.pool.connection() as conn:
         set_scope(conn, ScopeKind.DIDS, seeds=[Author(0).did])
         conn.execute(

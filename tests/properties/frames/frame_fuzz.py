@@ -23,12 +23,7 @@ from protocol.errors import ProtocolError
 from protocol.events.event import CommitEvent, SyncEvent
 from protocol.events.frames import decode_frame, peek_frame
 from protocol.identity.keys import PrivateKey
-from protocol.repo.car import (
-    Car,
-    car_block,
-    car_header,
-    read_car,
-)
+from protocol.repo.car import Car, car_block, car_header, read_car
 from protocol.repo.commit import parse_commit, sign_commit
 from protocol.syntax import Did
 

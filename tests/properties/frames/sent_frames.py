@@ -25,12 +25,7 @@ from protocol.data import cbor
 from protocol.data.cid import cid_for, cid_to_text, raw_cid_for
 from protocol.data.json_form import to_json
 from protocol.errors import ProtocolError
-from protocol.events.event import (
-    AccountEvent,
-    CommitEvent,
-    Event,
-    IdentityEvent,
-)
+from protocol.events.event import AccountEvent, CommitEvent, Event, IdentityEvent
 from protocol.events.frames import decode_frame
 from protocol.identity.keys import PrivateKey
 from protocol.limits import MAX_SEQ

@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.data.cid import cid_for, raw_cid_for
 from protocol.errors import ProtocolError
-from protocol.repo.car import (
-    CarReader,
-    car_block,
-    car_header,
-    read_car,
-)
+from protocol.repo.car import CarReader, car_block, car_header, read_car
 
 block_lists = st.lists(st.binary(max_size=200), min_size=1, max_size=6)
 

@@ -9,12 +9,7 @@ from collections.abc import Callable
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from protocol.identity.keys import (
-    K256_ORDER,
-    P256_ORDER,
-    Curve,
-    PrivateKey,
-)
+from protocol.identity.keys import K256_ORDER, P256_ORDER, Curve, PrivateKey
 
 ORDERS: dict[Curve, int] = {"k256": K256_ORDER, "p256": P256_ORDER}
 TOP = 2**256 - 1

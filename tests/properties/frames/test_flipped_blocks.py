@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from bench.fake_accounts import START_US, FakeAccounts
-from crawler.live.verify import RejectedError, verify_commit, verify_sync
+from crawler.live.rejections import RejectedError
+from crawler.live.verify import verify_commit, verify_sync
 from protocol.data import cbor
 from protocol.data.cid import cid_for, raw_cid_for
 from protocol.errors import InvalidEncodingError, ProtocolError
@@ -21,12 +22,7 @@ from protocol.events.drops import DropReason
 from protocol.events.frames import decode_frame
 from protocol.identity.keys import PrivateKey
 from protocol.mst import build_nodes
-from protocol.repo.car import (
-    CarReader,
-    car_block,
-    car_header,
-    read_car,
-)
+from protocol.repo.car import CarReader, car_block, car_header, read_car
 from protocol.repo.commit import sign_commit
 from protocol.repo.whole_repo import RepoReader
 from protocol.syntax import Did, tid_from_int

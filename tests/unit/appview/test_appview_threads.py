@@ -73,9 +73,7 @@ def test_replies_are_left_out_at_the_depth_limit(provider: Provider) -> None:
     assert (leaf["post"]["record"]["text"], leaf["replies"]) == ("own_deeper", [])
 
 
-def test_reply_with_another_root_is_shown_and_counted_alike(
-    provider: Provider,
-) -> None:
+def test_reply_with_another_root_is_shown_and_counted_alike(provider: Provider) -> None:
     wrong, root = provider.uris["wrong_root"], provider.uris["bens_root"]
     thread = provider.get(THREAD, uri=root)["thread"]
     uris = {reply["post"]["uri"] for reply in thread["replies"]}

@@ -17,10 +17,7 @@ VIDEO = {
     "alt": "a film",
     "aspectRatio": RATIO,
 }
-SPOILER = {
-    "$type": "com.atproto.label.defs#selfLabels",
-    "values": [{"val": "spoiler"}],
-}
+SPOILER = {"$type": "com.atproto.label.defs#selfLabels", "values": [{"val": "spoiler"}]}
 FACET = {
     "index": {"byteStart": 0, "byteEnd": 3},
     "features": [{"$type": "app.bsky.richtext.facet#tag", "tag": "x"}],
@@ -197,10 +194,7 @@ def _profiles(world: World, uris: dict[str, str]) -> None:
         "self",
     )
     world.write(
-        "alice",
-        "chat.bsky.actor.declaration",
-        {"allowIncoming": "following"},
-        "self",
+        "alice", "chat.bsky.actor.declaration", {"allowIncoming": "following"}, "self"
     )
     world.write(
         "bob",

@@ -6,14 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench import imports, verify
-from bench.fake_accounts import (
-    LIKE,
-    POST,
-    PROFILE,
-    START_US,
-    FakeAccounts,
-    made_repo,
-)
+from bench.fake_accounts import LIKE, POST, PROFILE, START_US, FakeAccounts, made_repo
 from bench.recorded import CURVES, FOLDER_VARIABLE
 from crawler.live.verify import verify_commit, verify_sync
 from protocol.data import cbor

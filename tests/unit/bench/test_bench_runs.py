@@ -18,12 +18,7 @@ from bench.disk import measure_disk
 from bench.fake_accounts import LIKE, FakeAccounts
 from bench.fake_host import Frames, read_frames, write_frames
 from bench.floor import copy_rate, signature_rate
-from bench.index import (
-    Index,
-    LostError,
-    check_repos,
-    import_repos,
-)
+from bench.index import Index, LostError, check_repos, import_repos
 from bench.metric import Metric, median, quantile
 from bench.process import MemoryWatch, cpu_seconds
 from bench.report import to_line, to_table
@@ -36,12 +31,7 @@ from storage.records.interning import Interner
 PROMISED = {
     "verify": {"commits_per_s_per_core"},
     "import": {"records_per_s_per_core", "peak_mib"},
-    "ingest": {
-        "commits_per_s",
-        "records_per_s",
-        "bytes_per_link",
-        "bytes_per_record",
-    },
+    "ingest": {"commits_per_s", "records_per_s", "bytes_per_link", "bytes_per_record"},
     "backfill": {"records_per_s", "peak_mib"},
     "serve": {
         "search_recent_p99_ms",

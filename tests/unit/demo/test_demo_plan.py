@@ -21,12 +21,7 @@ from demo.plan import (
     pictures_in,
 )
 from demo.records import plan_network
-from demo.text import (
-    Link,
-    Mention,
-    Tag,
-    compose,
-)
+from demo.text import Link, Mention, Tag, compose
 from protocol.syntax import is_handle, is_nsid, is_record_key, parse_tid, tid_time_us
 
 NOW = 1_700_000_000_000_000

@@ -17,21 +17,11 @@ from starlette.routing import WebSocketRoute
 
 from mirror.jetstream import PATH, Jetstream
 from mirror.jetstream_events import EventMessages, Message, Record
-from mirror.jetstream_options import (
-    BadOptionsError,
-    Options,
-    read_query,
-    read_update,
-)
+from mirror.jetstream_options import BadOptionsError, Options, read_query, read_update
 from mirror.outgoing_events import OutgoingEvent
 from network.server.listener import serving
 from protocol.data import cbor
-from protocol.data.cid import (
-    Cid,
-    cid_for,
-    cid_to_text,
-    raw_cid_for,
-)
+from protocol.data.cid import Cid, cid_for, cid_to_text, raw_cid_for
 from protocol.events.frames import encode_frame
 from protocol.repo.car import car_block, car_header
 from storage.records.event_log import LoggedEvent

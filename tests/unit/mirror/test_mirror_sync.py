@@ -75,10 +75,7 @@ def test_get_record_proves_an_absent_record_absent(
 ) -> None:
     collection, rkey = path.split("/")
     body, headers = provider.ask(
-        "com.atproto.sync.getRecord",
-        did=did("alice"),
-        collection=collection,
-        rkey=rkey,
+        "com.atproto.sync.getRecord", did=did("alice"), collection=collection, rkey=rkey
     )
     assert headers["content-type"] == "application/vnd.ipld.car"
     car = read_car(body)

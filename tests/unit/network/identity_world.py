@@ -15,11 +15,7 @@ from starlette.routing import Route
 from network.errors import UnreachableError
 from network.http.client import Fetcher
 from network.http.policy import HostLimits, Policy
-from network.identity.identity_cache import (
-    CachedDocument,
-    CachedHandle,
-    IdentityCache,
-)
+from network.identity.identity_cache import CachedDocument, CachedHandle, IdentityCache
 from network.identity.resolver import IdentityLimits, IdentityResolver
 from network.server.listener import serving
 from protocol.identity.keys import PrivateKey

@@ -5,13 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from loopback_peers import (
-    Conversation,
-    Reader,
-    Writer,
-    raw_peer,
-    upgrade,
-)
+from loopback_peers import Conversation, Reader, Writer, raw_peer, upgrade
 
 from network.http.client import Fetcher
 from network.http.policy import Policy

@@ -12,11 +12,7 @@ from network.http.client import Fetcher
 from network.http.policy import HostLimits, Policy
 from network.http.responses import Fetched
 from network.server.listener import serving
-from network.xrpc.server import (
-    AuthMode,
-    Handler,
-    XrpcServer,
-)
+from network.xrpc.server import AuthMode, Handler, XrpcServer
 from protocol.lexicon import Catalog
 
 SEARCH = "app.bsky.feed.searchPosts"

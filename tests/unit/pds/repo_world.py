@@ -7,11 +7,7 @@ from typing import Any
 
 from pds.repo.block_rows import NodeCache
 from pds.repo.repo_heads import RepoHead, get_head
-from pds.repo.repo_writes import (
-    Intent,
-    RepoWriter,
-    Write,
-)
+from pds.repo.repo_writes import Intent, RepoWriter, Write
 from pds.server import lifecycle
 from pds.server.accounts import NewAccount
 from protocol.data.cbor import encode

@@ -14,23 +14,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from repo_world import (
-    KEY,
-    NOTE,
-    Repo,
-    check_stored,
-    note,
-)
+from repo_world import KEY, NOTE, Repo, check_stored, note
 
-from pds.exceptions import (
-    InvalidSwapError,
-)
+from pds.exceptions import InvalidSwapError
 from pds.repo import block_rows, repo_writes
 from pds.repo.block_rows import NodeCache
-from pds.repo.repo_writes import (
-    Intent,
-    RepoWriter,
-)
+from pds.repo.repo_writes import Intent, RepoWriter
 from pds.server import lifecycle
 from pds.server.accounts import NewAccount
 from protocol.events.frames import decode_frame

@@ -8,14 +8,7 @@ import socket
 from datetime import UTC, datetime
 
 import pytest
-from repo_world import (
-    KEY,
-    NOTE,
-    Repo,
-    check_stored,
-    note,
-    remove,
-)
+from repo_world import KEY, NOTE, Repo, check_stored, note, remove
 
 from pds.exceptions import (
     AccountDeactivatedError,
@@ -23,12 +16,7 @@ from pds.exceptions import (
     InvalidSwapError,
 )
 from pds.repo.block_rows import NodeCache
-from pds.repo.repo_writes import (
-    Intent,
-    RepoWriter,
-    Swap,
-    Write,
-)
+from pds.repo.repo_writes import Intent, RepoWriter, Swap, Write
 from pds.server import lifecycle
 from protocol.data.cid import cid_for
 from protocol.repo.car import read_car
@@ -97,11 +85,7 @@ def test_random_history_leaves_no_stale_block(repo: Repo) -> None:
 def test_commit_event_verifies_by_itself(repo: Repo) -> None:
     repo.apply(*(note(f"k{n}", f"text {n}") for n in range(100)))
     before = repo.head()
-    repo.apply(
-        note("k7", "changed", Intent.UPDATE),
-        remove("k8"),
-        note("new", "new"),
-    )
+    repo.apply(note("k7", "changed", Intent.UPDATE), remove("k8"), note("new", "new"))
     body = repo.frames()[-1][1].body
     assert [(op["action"], op["path"]) for op in body["ops"]] == [
         ("update", f"{NOTE}/k7"),

@@ -6,12 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.query import (
-    Clause,
-    InvalidQueryError,
-    PostQuery,
-    parse_query,
-)
+from search.query import Clause, InvalidQueryError, PostQuery, parse_query
 from search.tokens import tokenize
 
 ALICE = "did:plc:" + "a" * 24

@@ -36,9 +36,7 @@ def _fill(world: World) -> dict[str, str]:
         "owner", "app.bsky.graph.list", {"name": "members", "purpose": purpose}
     )
     world.write(
-        "owner",
-        "app.bsky.graph.listitem",
-        {"subject": did("member"), "list": members},
+        "owner", "app.bsky.graph.listitem", {"subject": did("member"), "list": members}
     )
     mention = {"$type": f"{GATE}#mentionRule"}
     listed = {"$type": f"{GATE}#listRule", "list": members}

@@ -260,9 +260,7 @@ def test_viewer_state_names_records_and_lists(provider: Provider) -> None:
     assert state("listedby") == {"muted": False, "blockedBy": True}
 
 
-def test_third_party_blocks_apply_without_a_viewer(
-    provider: Provider,
-) -> None:
+def test_third_party_blocks_apply_without_a_viewer(provider: Provider) -> None:
     thread = provider.get(f"{FEED}getPostThread", uri=provider.uris["topic"])["thread"]
     shown = {_uri(reply) for reply in thread["replies"]}
     assert provider.uris["none reply"] in shown

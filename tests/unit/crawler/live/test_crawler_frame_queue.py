@@ -1,7 +1,10 @@
+"""The queue of frames: bounds, lanes and rounds."""
+
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -94,3 +97,25 @@ def test_a_round_of_large_items_is_shorter() -> None:
         assert numbers == list(range(50))
     # Neither lane keeps the other waiting until it is done.
     assert {name for taken in rounds[:2] for name, _ in taken} == {"large", "small"}
+
+
+@pytest.mark.parametrize("size", [3, 30])
+def test_put_batch_waits_while_the_queue_is_full(size: int) -> None:
+    frames: FrameQueue[int] = FrameQueue(10)
+    thread = threading.Thread(
+        target=frames.put_batch, args=([(n, size) for n in range(50)],)
+    )
+    thread.start()
+    taken: list[int] = []
+    while len(taken) < 50:
+        assert frames.size <= max(10, size)
+        taken += frames.take(2, 5.0) or []
+    thread.join(10)
+    assert taken == list(range(50))
+    full: FrameQueue[int] = FrameQueue(10)
+    stuck = threading.Thread(target=full.put_batch, args=([(1, 9), (2, 9)],))
+    stuck.start()
+    time.sleep(0.05)
+    full.close()
+    stuck.join(10)
+    assert not stuck.is_alive(), "a queue that is closed holds nobody"

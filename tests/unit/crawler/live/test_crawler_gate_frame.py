@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from crawler.hosts.host_name import HostName
-from crawler.live import verify
+from crawler.live import rejections, verify
 from crawler.live.gate_frame import COMMIT, GateFrame, prove_frames
 from crawler.live.stream_state import StreamState
 from protocol.events.drops import DropReason
@@ -56,5 +56,5 @@ def test_a_group_ends_with_the_frame_that_fills_a_mebibyte(
     assert proven == groups
     for frame, key in ready:
         assert frame.proven_by is key
-        assert isinstance(frame.proof, verify.RejectedError)
+        assert isinstance(frame.proof, rejections.RejectedError)
         assert frame.proof.reason == DropReason.BAD_FIELD

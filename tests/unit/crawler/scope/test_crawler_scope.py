@@ -9,12 +9,7 @@ import pytest
 import storage.repos.scope_rows
 from crawler.scope.members import ScopeView
 from storage.postgres.pool import Conn
-from storage.repos.scope_rows import (
-    ScopeKind,
-    add_accounts,
-    remove_accounts,
-    set_scope,
-)
+from storage.repos.scope_rows import ScopeKind, add_accounts, remove_accounts, set_scope
 
 
 def dids(*numbers: int) -> list[str]:

@@ -6,9 +6,7 @@ import asyncio
 
 import pytest
 
-from network.errors import (
-    RateLimitedError,
-)
+from network.errors import RateLimitedError
 from network.http.breaker import Breaker
 from network.http.single_flight import SingleFlight
 

@@ -136,9 +136,7 @@ async def test_body_size_is_capped() -> None:
 
 
 @pytest.mark.parametrize("name", ["gzip", "deflate", "x-gzip"])
-async def test_unrequested_compression_is_inflated_under_the_cap(
-    name: str,
-) -> None:
+async def test_unrequested_compression_is_inflated_under_the_cap(name: str) -> None:
     pack = zlib.compress if name == "deflate" else gzip.compress
     headers = f"Content-Encoding: {name}\r\n"
     small = await get([http(pack(b"y" * 900_000), headers=headers)], max_bytes=900_000)

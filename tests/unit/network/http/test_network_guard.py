@@ -13,11 +13,7 @@ from typing import Any
 import pytest
 from loopback_peers import Reader, Writer, http, raw_peer, reply, write_certificate
 
-from network.errors import (
-    ForbiddenAddressError,
-    NetworkError,
-    UnreachableError,
-)
+from network.errors import ForbiddenAddressError, NetworkError, UnreachableError
 from network.http.client import Fetcher
 from network.http.policy import HostLimits, Policy
 from network.http.urls import Target

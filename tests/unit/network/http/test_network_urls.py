@@ -3,12 +3,7 @@ from __future__ import annotations
 import pytest
 
 from network.errors import ForbiddenAddressError
-from network.http.urls import (
-    follow_redirect,
-    is_hostname,
-    is_loopback_name,
-    parse_url,
-)
+from network.http.urls import follow_redirect, is_hostname, is_loopback_name, parse_url
 
 ODD = [
     "",

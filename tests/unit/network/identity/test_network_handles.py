@@ -183,9 +183,7 @@ async def test_refreshed_handle_is_not_older_than_the_call(
 
 
 async def test_handle_lookup_waits_for_its_interval(
-    monkeypatch: pytest.MonkeyPatch,
-    world: World,
-    resolver: IdentityResolver,
+    monkeypatch: pytest.MonkeyPatch, world: World, resolver: IdentityResolver
 ) -> None:
     waited: list[float] = []
 

@@ -13,12 +13,7 @@ from psycopg_pool import PoolTimeout
 from starlette.requests import Request
 
 from network.server import outage, readiness
-from network.server.outage import (
-    AWAY,
-    BUSY,
-    DISK_FULL,
-    outage_reason,
-)
+from network.server.outage import AWAY, BUSY, DISK_FULL, outage_reason
 from network.server.readiness import Readiness
 from network.xrpc.error_reply import error_response
 

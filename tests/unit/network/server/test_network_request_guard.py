@@ -239,9 +239,7 @@ async def test_many_accounts_of_one_address_leave_threads_to_others(
     assert not guard.shares.slots
 
 
-async def test_resting_request_holds_no_slot(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_resting_request_holds_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("network.server.admission._QUEUE_S", 0.05)
     guard = RequestGuard(threads=8)
     release = asyncio.Event()

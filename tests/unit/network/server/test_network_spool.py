@@ -72,9 +72,7 @@ async def test_concurrent_writes_and_waiting_are_bounded(
     assert spooler.held == 0
 
 
-async def test_slow_reader_loses_its_spool(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_slow_reader_loses_its_spool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_module, "_GRACE_S", 0.0)
     monkeypatch.setattr(spool_module, "_BYTES_PER_S", 1e9)
     spooler = Spooler()

@@ -81,10 +81,7 @@ async def test_late_feeder_raises_for_live_followers() -> None:
     feed = EventFeed(source, poll=0.01)
     ring = await feed.join()
     source.last = 12
-    assert [n for n, _ in (await feed.next_events(ring, 10, live=True))[0]] == [
-        11,
-        12,
-    ]
+    assert [n for n, _ in (await feed.next_events(ring, 10, live=True))[0]] == [11, 12]
     source.last, source.kept = 40, 31
     await until(lambda: ring.last == 40)
     with pytest.raises(TooSlowError):

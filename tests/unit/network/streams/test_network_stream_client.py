@@ -28,11 +28,7 @@ from stream_peers import DEV, QUICK, Watch, read, sending, url_of
 from network.errors import UnreachableError
 from network.http.client import Fetcher
 from network.streams.stream_client import StreamClient
-from network.streams.stream_events import (
-    Disconnected,
-    DisconnectReason,
-    StreamTimes,
-)
+from network.streams.stream_events import Disconnected, DisconnectReason, StreamTimes
 from protocol.limits import MAX_FRAME_BYTES
 
 
@@ -52,11 +48,7 @@ async def test_frames_arrive_in_order_and_reconnects_use_the_cursor() -> None:
         raw_peer(talk) as peer,
         Fetcher(DEV) as fetcher,
         StreamClient(
-            fetcher,
-            url_of(peer),
-            lambda: seen or None,
-            on_event=watch,
-            times=QUICK,
+            fetcher, url_of(peer), lambda: seen or None, on_event=watch, times=QUICK
         ) as stream,
     ):
         got = []
@@ -107,11 +99,7 @@ async def test_largest_frame_passes_and_one_byte_more_fails() -> None:
 
 async def test_fragments_cannot_exceed_the_largest_frame() -> None:
     half = bytes(MAX_FRAME_BYTES // 2)
-    parts = [
-        frame(BINARY, half, fin=False),
-        frame(0, half, fin=False),
-        frame(0, b"x"),
-    ]
+    parts = [frame(BINARY, half, fin=False), frame(0, half, fin=False), frame(0, b"x")]
     watch = Watch()
     with pytest.raises(UnreachableError):
         await read(sending(*parts, then=5), 1, watch, max_failures=1)

@@ -9,27 +9,14 @@ from email.utils import formatdate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loopback_peers import (
-    BINARY,
-    Reader,
-    Writer,
-    frame,
-    http,
-    raw_peer,
-    reply,
-    upgrade,
-)
+from loopback_peers import BINARY, Reader, Writer, frame, http, raw_peer, reply, upgrade
 from stream_peers import DEV, QUICK, Watch, read, sending, url_of
 
 from network.errors import ForbiddenAddressError, UnreachableError
 from network.http.client import Fetcher
 from network.http.policy import Policy
 from network.streams.stream_client import StreamClient, StreamRefusedError
-from network.streams.stream_events import (
-    Disconnected,
-    DisconnectReason,
-    StreamTimes,
-)
+from network.streams.stream_events import Disconnected, DisconnectReason, StreamTimes
 
 
 @pytest.mark.parametrize(

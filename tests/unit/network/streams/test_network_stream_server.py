@@ -89,9 +89,7 @@ Read = Callable[[int], Coroutine[Any, Any, list[dict[str, Any]]]]
 
 @asynccontextmanager
 async def reading(
-    url: str,
-    cursor: int | None,
-    on_event: Callable[[StreamEvent], None] | None = None,
+    url: str, cursor: int | None, on_event: Callable[[StreamEvent], None] | None = None
 ) -> AsyncIterator[Read]:
     times = StreamTimes(first=0.01, longest=0.01)
     async with (
@@ -233,9 +231,7 @@ async def test_outdated_cursor_gets_an_info_frame() -> None:
 
 
 @pytest.mark.parametrize("cursor", ["x", "1.5", "9" * 40])
-async def test_bad_cursor_is_refused_before_the_upgrade(
-    cursor: str,
-) -> None:
+async def test_bad_cursor_is_refused_before_the_upgrade(cursor: str) -> None:
     async with running(Events(1)) as url, Fetcher(DEV) as fetcher:
         stream = StreamClient(fetcher, f"{url}?cursor={cursor}")
         with pytest.raises(StreamRefusedError) as caught:
@@ -321,10 +317,7 @@ async def test_slow_live_subscriber_gets_an_error_frame() -> None:
 
 async def test_subscribers_are_limited() -> None:
     events = Events(3)
-    async with (
-        running(events, max_subscribers=1) as url,
-        reading(url, 0) as read,
-    ):
+    async with running(events, max_subscribers=1) as url, reading(url, 0) as read:
         await read(3)
         async with reading(url, 0) as late:
             with pytest.raises(UnreachableError):
@@ -343,9 +336,7 @@ async def test_disconnected_subscribers_are_removed() -> None:
         assert events.server._feed._ring is None
 
 
-async def test_failing_source_is_read_again(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_failing_source_is_read_again(caplog: pytest.LogCaptureFixture) -> None:
     class Flaky(Events):
         broken = 0
 

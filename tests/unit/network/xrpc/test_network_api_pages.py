@@ -8,18 +8,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from xrpc_calls import (
-    CAR,
-    CATALOG,
-    CREATE,
-    GET_REPO,
-    SEARCH,
-    calling,
-)
+from xrpc_calls import CAR, CATALOG, CREATE, GET_REPO, SEARCH, calling
 
-from network.xrpc.server import (
-    XrpcServer,
-)
+from network.xrpc.server import XrpcServer
 
 
 async def test_health_and_extra_routes_respond() -> None:

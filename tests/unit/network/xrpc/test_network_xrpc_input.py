@@ -26,11 +26,7 @@ from xrpc_calls import (
 
 from network.server.listener import serving
 from network.xrpc import request_body, request_input
-from network.xrpc.server import (
-    Auth,
-    Call,
-    XrpcServer,
-)
+from network.xrpc.server import Auth, Call, XrpcServer
 from protocol.data import json_form
 from protocol.data.cid import Cid, cid_for
 from protocol.errors import InvalidRecordError
@@ -211,11 +207,7 @@ async def test_large_body_is_parsed_in_a_thread(
     server.add(CREATE, lambda call: {}, max_bytes=100_000)
     async with calling(server) as caller:
         for size in (10, 80_000):
-            record = {
-                "repo": DID,
-                "collection": "a.b.c",
-                "record": {"x": "y" * size},
-            }
+            record = {"repo": DID, "collection": "a.b.c", "record": {"x": "y" * size}}
             assert (await caller.post(f"/xrpc/{CREATE}", record)).status == 200
     assert threads == [True, False]
 

@@ -28,13 +28,7 @@ from xrpc_calls import (
 from network.errors import DidNotFoundError, RateLimitedError, TimedOutError
 from network.http.client import Fetcher
 from network.server.listener import serving
-from network.xrpc.server import (
-    Call,
-    Handler,
-    Reply,
-    XrpcError,
-    XrpcServer,
-)
+from network.xrpc.server import Call, Handler, Reply, XrpcError, XrpcServer
 from protocol.data.cid import Cid, cid_for
 from protocol.errors import InvalidSyntaxError
 
@@ -167,9 +161,7 @@ def test_stream_closes_when_its_reader_disconnects() -> None:
         assert closed == [name, name]
 
 
-def test_check_output_validates_responses(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_check_output_validates_responses(caplog: pytest.LogCaptureFixture) -> None:
     path = f"/xrpc/{RESOLVE}?handle=a.net"
 
     def wrong(call: Call) -> Any:
@@ -219,9 +211,7 @@ def test_errors_are_json_with_a_name_and_without_a_trace(is_async: bool) -> None
         assert wait == ("12" if isinstance(raised, RateLimitedError) else None)
 
 
-def test_crash_is_logged_once_with_its_trace(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_crash_is_logged_once_with_its_trace(caplog: pytest.LogCaptureFixture) -> None:
     def handler(call: Call) -> Any:
         raise ValueError("the cause")
 

@@ -26,12 +26,7 @@ from xrpc_calls import (
 from network.server.admission import GuardPolicy
 from network.server.listener import serving
 from network.server.request_guard import RequestGuard
-from network.xrpc.server import (
-    Auth,
-    Call,
-    XrpcError,
-    XrpcServer,
-)
+from network.xrpc.server import Auth, Call, XrpcError, XrpcServer
 
 
 async def test_wrong_http_method_is_405() -> None:

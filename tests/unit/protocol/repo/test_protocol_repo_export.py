@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
-from repo_samples import (
-    DID,
-    KEY,
-    NOW_US,
-    Item,
-    blocks_of,
-    items_of,
-    sign,
-)
+from repo_samples import DID, KEY, NOW_US, Item, blocks_of, items_of, sign
 
 from protocol.data.cid import cid_for
-from protocol.errors import (
-    InvalidTreeError,
-)
+from protocol.errors import InvalidTreeError
 from protocol.mst import build_nodes
 from protocol.repo.repo_export import export_repo
 from protocol.repo.whole_repo import RepoReader

@@ -18,10 +18,7 @@ OTHER = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
 
 
 def test_find_accounts_asks_the_index_then_the_network(
-    index_db: str,
-    conn: Conn,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    index_db: str, conn: Conn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conn.execute("INSERT INTO actor (did, handle) VALUES (%s, 'a.example.com')", (DID,))
     conn.commit()

@@ -19,10 +19,7 @@ DIDS = [f"did:plc:{letter * 24}" for letter in "abcdefgh"]
 
 
 def test_audit_compares_as_many_repos_at_once_as_connections(
-    index_db: str,
-    conn: Conn,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    index_db: str, conn: Conn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with conn.transaction():
         conn.execute(

@@ -149,9 +149,7 @@ def test_exit_codes(
     assert "did you mean BIGWORLD_PORT_BASE" in capsys.readouterr().err
 
 
-def test_compare_schemas_finds_differences(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_compare_schemas_finds_differences(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compare_schemas() == ""
     monkeypatch.setattr(migrate, "TARGETS", {"plc": ("plc.schema", "pds.tables")})
     assert "add_table" in compare_schemas()

@@ -116,9 +116,7 @@ def test_host_remove_keeps_the_accounts(
     assert load().id != host
 
 
-def test_host_list_of_an_empty_index(
-    run: Run,
-) -> None:
+def test_host_list_of_an_empty_index(run: Run) -> None:
     assert run() == "nothing found\n"
     assert run("--json") == ""
     run("add", f"https://{NAME}")

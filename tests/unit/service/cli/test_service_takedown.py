@@ -51,9 +51,7 @@ def test_takedown_hides_and_undo_shows_an_account(run: Run, conn: Conn) -> None:
     assert streamed(conn) == []
 
 
-def test_takedown_refuses_records_and_unknown_accounts(
-    run: Run,
-) -> None:
+def test_takedown_refuses_records_and_unknown_accounts(run: Run) -> None:
     other = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
     assert "is not in the index" in run("add", other, "--reason", "x", code=1)
     assert "is not taken down" in run("undo", DID, code=1)

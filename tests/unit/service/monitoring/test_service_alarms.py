@@ -18,12 +18,7 @@ from service.monitoring import alarm_rules
 from service.monitoring.alarm_rules import RULES, find_alarms
 from service.monitoring.alarms import EXPLANATIONS, Alarm, AlarmKind
 from service.monitoring.metrics import TaskMetrics
-from service.monitoring.snapshot import (
-    CRAWL_PULSE,
-    TASK_PULSE,
-    Snapshot,
-    take_snapshot,
-)
+from service.monitoring.snapshot import CRAWL_PULSE, TASK_PULSE, Snapshot, take_snapshot
 from service.monitoring.watch_metrics import WatchCollector, watch_metrics
 from service.tasks import ScheduledTask, register
 from storage.heartbeats import Heartbeat, beat, forget_heartbeats

@@ -104,9 +104,7 @@ def test_lists_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Config.read().dids == ("did:plc:abc", "did:web:example.com")
 
 
-def test_plc_rate_is_configurable(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_plc_rate_is_configurable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert crawl_settings(Config.read()).plc_rate == 50.0
     assert crawl_settings(Config.read(dev_network=True)).plc_rate == 1_000.0
     monkeypatch.setenv("BIGWORLD_PLC_REQUESTS_PER_S", "0.5")
