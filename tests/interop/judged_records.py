@@ -192,13 +192,13 @@ def write_threads(stage: Stage) -> None:
         stage.write("erin", POST, record, rkey=rkey, note=f"ring {rkey}")
 
 
-def quote(stage: Stage, note: str) -> dict[str, Any]:
+def quoting(stage: Stage, note: str) -> dict[str, Any]:
     return {"$type": "app.bsky.embed.record", "record": stage.refs[note]}
 
 
 def write_quotes(stage: Stage) -> None:
     def quote(name: str, text: str, note: str) -> None:
-        stage.say(name, text, embed=quote(stage, note))
+        stage.say(name, text, embed=quoting(stage, note))
 
     quote("bob", "quote 1", "note 5 of the wombat")
     quote("carol", "quote 2", "quote 1")
@@ -259,13 +259,13 @@ def write_media(stage: Stage) -> None:
     ):
         both = {
             "$type": "app.bsky.embed.recordWithMedia",
-            "record": quote(stage, "bob speaks of a wombat"),
+            "record": quoting(stage, "bob speaks of a wombat"),
             "media": media,
         }
         stage.say("alice", text, embed=both)
-    stage.say("carol", "quote of a quote with images", embed=quote(stage, text))
-    stage.say("carol", "quote of images", embed=quote(stage, "with images"))
-    stage.say("carol", "quote of a video", embed=quote(stage, "with a video"))
+    stage.say("carol", "quote of a quote with images", embed=quoting(stage, text))
+    stage.say("carol", "quote of images", embed=quoting(stage, "with images"))
+    stage.say("carol", "quote of a video", embed=quoting(stage, "with a video"))
     stage.reply("alice", "images in a reply", "dan answers", "thread", embed=images)
     unknown = {"$type": "org.example.embed", "thing": 1}
     stage.say("bob", "with an unknown embed", embed=unknown)
@@ -356,10 +356,10 @@ def write_named(stage: Stage) -> None:
     for name in ("alice", "bob", "dan", "mallory"):
         stage.like(name, "feed one")
     for note in ("friends", "fools", "pack", "feed one", "feed three"):
-        stage.say("bob", f"look at {note}", embed=quote(stage, note))
+        stage.say("bob", f"look at {note}", embed=quoting(stage, note))
     both = {
         "$type": "app.bsky.embed.recordWithMedia",
-        "record": quote(stage, "feed one"),
+        "record": quoting(stage, "feed one"),
         "media": card("y"),
     }
     stage.say("alice", "a feed with a card", embed=both)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from judged_records import card, quote
+from judged_records import card, quoting
 from judged_stage import MISSING_CID, POST, Stage
 from reference_network import post
 
@@ -74,10 +74,10 @@ def write_gates(stage: Stage) -> None:
     stage.settle()
     for name in ("bob", "grace"):
         for note in ("not to be quoted", "to be detached"):
-            stage.say(name, f"{name} quotes {note}", embed=quote(stage, note))
+            stage.say(name, f"{name} quotes {note}", embed=quoting(stage, note))
     both = {
         "$type": "app.bsky.embed.recordWithMedia",
-        "record": quote(stage, "to be detached"),
+        "record": quoting(stage, "to be detached"),
         "media": card("z"),
     }
     stage.say("bob", "detached with media", embed=both)
@@ -93,15 +93,15 @@ def write_blocks(stage: Stage) -> None:
     # Records between accounts that block each other later.
     stage.reply("dan", "dan to carol", "labelled", "labelled")
     stage.reply("bob", "bob below dan", "dan to carol", "labelled")
-    stage.say("dan", "dan quotes carol", embed=quote(stage, "labelled"))
-    stage.say("carol", "carol quotes dan", embed=quote(stage, "dan says so"))
+    stage.say("dan", "dan quotes carol", embed=quoting(stage, "labelled"))
+    stage.say("carol", "carol quotes dan", embed=quoting(stage, "dan says so"))
     stage.like("dan", "labelled")
     stage.repost("dan", "labelled")
     stage.repost("bob", "labelled")
     stage.relate("follow", "dan", "carol")
     stage.reply("frank", "frank to erin", "erin says so", "erin says so")
-    stage.say("frank", "frank quotes erin", embed=quote(stage, "erin says so"))
-    stage.say("erin", "erin quotes frank", embed=quote(stage, "frank says so"))
+    stage.say("frank", "frank quotes erin", embed=quoting(stage, "erin says so"))
+    stage.say("erin", "erin quotes frank", embed=quoting(stage, "frank says so"))
     stage.like("frank", "erin says so")
     stage.repost("frank", "erin says so")
     stage.relate("follow", "frank", "erin")
@@ -125,7 +125,7 @@ def write_opted_out(stage: Stage) -> None:
     stage.reply("ivan", "ivan answers", "thread", "thread")
     stage.reply("bob", "bob to ivan", "ivan answers", "thread")
     note = "ivan for members only, a wombat"
-    stage.say("bob", "quote of ivan", embed=quote(stage, note))
+    stage.say("bob", "quote of ivan", embed=quoting(stage, note))
     stage.repost("bob", note)
     stage.like("ivan", "note 1 of the wombat")
     stage.like("bob", note)

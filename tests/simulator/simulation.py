@@ -279,6 +279,14 @@ class Simulation:
         except psycopg.OperationalError as error:
             return [f"no database: {error}"]
 
+    def wait_for_repos(self, count: int, *, seconds: float = 60.0) -> None:
+        """Wait until so many repos are in the index."""
+        end = time.monotonic() + seconds
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            while conn.execute("SELECT count(*) FROM repo").fetchone() != (count,):
+                assert time.monotonic() < end, self.describe()
+                time.sleep(0.1)
+
     def describe(self) -> str:
         """Return the unfinished repos, the jobs and the hosts, for error messages."""
         with psycopg.connect(self.url) as conn:

@@ -120,6 +120,7 @@ def test_throttled_accounts_end_as_expected(index_db: str, tmp_path: Path) -> No
         "account_commits_per_s": 0.2,
         "account_cooldown": 1.0,
         "listing_interval": 3_600.0,
+        "refresh_interval": 1.0,
     }
     run = Simulation(index_db, tmp_path, network, settings=settings)
     with psycopg.connect(index_db) as conn:
@@ -129,6 +130,8 @@ def test_throttled_accounts_end_as_expected(index_db: str, tmp_path: Path) -> No
         run.crawler.start()
         for sent in network.population.begin():
             network.take(sent)
+        # Frames of unknown accounts are dropped before they count.
+        run.wait_for_repos(15)
         run.publish(network.population.live(300)).join()
         # No listing may find what was lost.
         end = time.monotonic() + 120

@@ -104,6 +104,10 @@ class World:
             )
         return host_id, url
 
+    def execute(self, sql: str) -> None:
+        with self.pool.connection() as conn:
+            conn.execute(sql)
+
     def tasks(self, **settings: Any) -> CrawlTasks:
         settings = {"dev": True, "listing_settle": 0.0} | settings
         return CrawlTasks(

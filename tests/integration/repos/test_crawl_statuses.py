@@ -76,6 +76,10 @@ class World:
             repo_rows.add_repos(conn, self.id, dids)
             conn.execute("UPDATE repo SET status_at = now() - %s::interval", (age,))
 
+    def execute(self, sql: str) -> None:
+        with self.pool.connection() as conn:
+            conn.execute(sql)
+
     def sweep(self, limit: int = 300) -> dict[str, int]:
         tasks = CrawlTasks(
             CrawlSettings(dev=True), self.pool, self.sink, fake_clients(FakeResolver())
