@@ -96,7 +96,7 @@ class RequestContext:
         ).fetchone()
         if row is None:
             return Viewer(self.viewer_did, None)
-        # Of the first session: everything shown is at least as new.
+        # Revision at the first session: everything shown is at least as new.
         self.repo_rev = self.repo_rev or row[1]
         return Viewer(self.viewer_did, row[0])
 

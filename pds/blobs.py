@@ -32,7 +32,7 @@ from storage.postgres.pool import Conn
 DEFAULT_MIME_TYPE = "application/octet-stream"
 MAX_MIME_TYPE_CHARS = 128
 
-# Of two with the same start, the longer comes first.
+# The longer of two with the same start comes first.
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
     (0, b"\xff\xd8\xff", "image/jpeg"),

@@ -58,7 +58,7 @@ class PostQuery:
     tags: tuple[str, ...] = ()
     langs: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
-    """Of media, images, video, link, reply, quote."""
+    """A subset of media, images, video, link, reply, quote."""
     excluded_authors: tuple[str, ...] = ()
     excluded_tags: tuple[str, ...] = ()
     excluded_features: tuple[str, ...] = ()

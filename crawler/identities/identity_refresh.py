@@ -80,7 +80,7 @@ class IdentityRefresh(IdentityJobs):
 
     async def _do(self, job: jobs.ClaimedJob) -> bool:
         did, wait = Did(job.key), self._refresh_in(job)
-        # Where no change was reported, a mirror of the directory does.
+        # A mirror of the directory does, unless a change was reported.
         looked_up = await self._resolve(job, mirrored=True)
         if looked_up is None:
             return False

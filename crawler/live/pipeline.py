@@ -207,7 +207,7 @@ class Pipeline:
             if deadline is None:
                 deadline = time.monotonic() + self._settings.batch_wait
             if result.resets:
-                # What came before must not bring the old cursor back.
+                # Earlier frames must not bring the old cursor back.
                 self._apply(batch)
                 batch = GateResult(handled=batch.handled, drops=batch.drops)
                 self._forget_cursors(result.resets)

@@ -34,7 +34,7 @@ _NOT_PUBLIC_V4: Final = tuple(
     )
 )
 
-# Of IPv6 only global unicast may be dialled at all: that leaves out loopback,
+# Only global unicast of IPv6 may be dialled at all: that leaves out loopback,
 # mapped and translated IPv4, unique local, link-local, site-local, multicast.
 _UNICAST_V6: Final = ipaddress.IPv6Network("2000::/3")
 _NOT_PUBLIC_V6: Final = tuple(

@@ -25,7 +25,7 @@ from protocol.data.base64url import decode_base64url, encode_base64url
 from storage.postgres.pool import Conn
 
 REFRESH_GRACE: Final = timedelta(hours=2)
-"""How long a used refresh token gives the same successor, as on the reference PDS."""
+"""Time for which a used refresh token gives the same successor, as on the reference."""
 
 _MAX_TOKEN_CHARS = 4096
 _ACCESS_SCOPE = "com.atproto.access"

@@ -57,7 +57,7 @@ HOST_STATES: Final = tuple(MOVES)
 
 MODE_STREAM: Final = "stream"
 MODE_POLL: Final = "poll"
-"""How a healthy host is followed. Kept while it is throttled or offline, so that
+"""The way a healthy host is followed. Kept while it is throttled or offline, so that
 thousands of returning hosts do not need thousands of streams."""
 
 _KEPT_MOVES: Final = 20

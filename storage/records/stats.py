@@ -19,7 +19,7 @@ REPOSTS: Final = 1
 REPLIES: Final = 2
 QUOTES: Final = 3
 DELETIONS: Final = 4
-"""How often the post itself was deleted."""
+"""Number of times that the post itself was deleted."""
 _POST_COLUMNS: Final = ("likes", "reposts", "replies", "quotes", "deletions")
 
 FOLLOWERS: Final = 0

@@ -30,7 +30,7 @@ class FakeResolver:
     remembered: dict[str, tuple[DidDocument, float]] = field(default_factory=dict)
     """DID -> what is given, to those who refresh too, until a monotonic time."""
     pool: Any = None
-    """Where documents are cached, as by the real one."""
+    """The cache of documents, as in the real one."""
 
     def put(self, did: str, pds: str | None, key: str | None = None) -> None:
         self.documents[did] = DidDocument(Did(did), (), key, None, pds, ())

@@ -110,7 +110,7 @@ def write_blocks(stage: Stage) -> None:
     # Erin blocks by a list: frank, victor and mallory.
     record = {"subject": stage.refs["fools"]["uri"]}
     stage.write("erin", "app.bsky.graph.listblock", record)
-    # Of one another; and a block that was lifted.
+    # Mutual blocks, and a block that was lifted.
     stage.relate("block", "heidi", "victor")
     stage.relate("block", "victor", "heidi")
     stage.relate("block", "bob", "heidi", note="lifted block")

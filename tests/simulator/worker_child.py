@@ -100,7 +100,7 @@ def main() -> None:
         )
         app = make_celery(broker_url, config)
         if world.get("planted"):
-            # Of two tasks with one name the first counts.
+            # The first of two tasks with one name counts.
             hand_out_by_message(app, side)
         register(app, side, TaskMetrics(CollectorRegistry(), TASKS.keys()))
         schedule(app, EVERY_S)

@@ -56,7 +56,7 @@ def test_no_commit_is_lost_between_two_runs(world: CrawlWorld) -> None:
     host = world.add_host()
     author = world.add_author(1, host)
     fill(host, author, 3)
-    # What is on its way when the host is compared is not behind.
+    # A frame on its way when the host is compared is not behind.
     with world.crawling(listing_settle=1.0):
         wait_until(lambda: world.follows(author))
         wait_for_stream(host)

@@ -274,7 +274,7 @@ def test_only_known_fields_of_a_frame_are_rebroadcast(bench: Bench) -> None:
         encode_frame("#account", identity | {"seq": 5, "active": True} | more),
     )
     frames = [event.frame for event in passed.events]
-    # What is no commit is told of in a frame of our own.
+    # Events other than commits get a frame of our own.
     assert frames == [
         author.frame(1),
         author.frame(2),

@@ -94,7 +94,7 @@ def test_account_over_its_commit_budget_is_throttled(
     assert passed.has_followups
     assert passed.marks == {stream.host: 33}, "it keeps nobody's cursor waiting"
     assert stream.throttled == 19
-    # What an account says of itself is told once, and is not passed over.
+    # The status of an account is applied once, and is not passed over.
     told = [type(event) for event in passed.events if event.did == hot.did]
     assert told[9:] == [IdentityEvent, AccountEvent]
     bench.time += bench.settings.account_cooldown + 10.1

@@ -73,7 +73,7 @@ def test_broken_frame_of_a_relay_is_skipped_and_repaired(world: CrawlWorld) -> N
         other = world.add_author(2, pds)
         relay.post(other, ("create", "app.bsky.feed.post/a", post("a")))
         wait_until(lambda: world.follows(other), seconds=40)
-        # What the garbled frame said is found by comparing the hosts behind.
+        # A comparison of the hosts behind finds what the garbled frame said.
         wait_until(lambda: world.follows(author), seconds=40)
     with world.pool.connection() as conn:
         assert rebuild_root(conn, author.did) == author.data

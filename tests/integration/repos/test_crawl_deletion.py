@@ -180,7 +180,7 @@ def test_inactive_account_is_shown_nowhere(
         assert all(reader.sees(neighbour).values())
         if status == "deleted":
             return
-        # What only went away is there again, whole.
+        # An account that only went away is there again, whole.
         host.tell(gone, True)
         wait_until(lambda: all(reader.sees(gone).values()), PATIENCE, "shown again")
         wait_until(lambda: len(reader.found()) == 42, PATIENCE, "searchable again")
@@ -224,7 +224,7 @@ def test_older_listing_does_not_override_an_event(
         told.set()
         wait_until(listed, PATIENCE, "compared again")
         assert status() == after
-        # What is only in a listing is taken from it.
+        # A status that is only in a listing is taken from it.
         host.statuses[other.did] = "takendown"
         world.execute("UPDATE host SET listed_at = NULL, polled_at = NULL")
         sql = "SELECT upstream_status FROM actor WHERE did = %s"

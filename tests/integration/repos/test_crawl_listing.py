@@ -202,7 +202,7 @@ def test_refused_listing_cursor_restarts_the_listing(world: World) -> None:
     world.execute("UPDATE host SET next_try = now()")
     assert world.tasks().list_repos()["done"] == 1
     assert list(world.known()) == [did_of(1)]
-    # What is away keeps its place.
+    # A host that is away keeps its place.
     listing.fault = "error"
     with world.pool.connection() as conn:
         host_rows.request_listing(conn, host)

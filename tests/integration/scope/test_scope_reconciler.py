@@ -294,7 +294,7 @@ def test_search_for_outsiders_takes_little_time(
         for _ in range(10):
             keeper.look()
         assert len(looks) == 1
-        # Who is to go has not to wait for that.
+        # Removals do not wait for that.
         choose(world, "dids", a)
         while keeper.look():
             pass

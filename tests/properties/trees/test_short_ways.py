@@ -120,7 +120,7 @@ def commit_of(items: Items, changes: dict[bytes, bytes | None]) -> list[TreeOp]:
     return ops
 
 
-# What can be done to one node, and be hashed again. Each returns other bytes, or None
+# Changes of one node that can be hashed again. Each returns other bytes, or None
 # where it does not fit.
 
 Harm = Callable[[dict[str, Any], random.Random], bytes | None]

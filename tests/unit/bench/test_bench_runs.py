@@ -224,5 +224,5 @@ def test_quick_run_has_the_promised_metrics(
         assert list(line) == FIELDS
         assert line["bench"] == name
         assert line["floor"] is None or line["floor"] > 0
-        # What is left after stages that were timed apart may be noise below zero.
+        # The rest after stages that were timed apart may be noise below zero.
         assert line["value"] >= 0 or line["metric"] == "rest_us"

@@ -108,7 +108,7 @@ def test_every_usual_edge_is_a_shape() -> None:
 def test_compress_all_equals_compress(count: int) -> None:
     values = [raw for _, raw in SAMPLES[:count]]
     if values:
-        # What does not get shorter is kept as it is.
+        # A value that does not get shorter is kept as it is.
         values[0] = bytes(range(256))
     stored = compress_all(values)
     assert stored == [compress(value) for value in values]

@@ -357,7 +357,7 @@ def test_unreachable_hosts_do_not_block_doubtful_accounts(conn: Conn) -> None:
 
 
 def test_deleted_accounts_do_not_block_handle_checks(conn: Conn) -> None:
-    # What a tombstone answers checks no handle: they would be the oldest for ever.
+    # The reply of a tombstone checks no handle: they would be the oldest for ever.
     conn.execute(
         """
         WITH made AS (

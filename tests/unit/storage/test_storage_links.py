@@ -147,7 +147,7 @@ def test_every_partition_finds_its_edges_by_an_index(conn: Conn) -> None:
     """No query of the module may scan a partition."""
     conn.execute("SET enable_seqscan = off")
     for name, (path, *_) in LINK_PARTITIONS.items():
-        # Of an empty table every index costs the same.
+        # Every index of an empty table costs the same.
         put(conn, *((n, 1_000 + n % 9, n % 7, 7, POST, path) for n in range(1, 2_000)))
         plan = conn.execute(
             f"EXPLAIN SELECT FROM {name} WHERE target_rkey = 1 AND target_actor = 2 "

@@ -257,7 +257,7 @@ def test_commits_of_a_population_verify_and_mutants_fail() -> None:
             except ProtocolError:
                 refused += 1
                 continue
-            # What is not signed may differ: seq, since, and fields not read.
+            # Unsigned parts may differ: seq, since, and fields not read.
             assert (other.did, other.rev, other.data) == (
                 event.did,
                 event.rev,

@@ -47,7 +47,7 @@ def test_gatherer_is_full_while_more_than_a_batch_waits() -> None:
             assert gatherer.full
             sink.go.set()
             await asyncio.gather(first, second)
-            # What was written waits no more.
+            # Written repos wait no more.
             assert not gatherer.full
             third = asyncio.create_task(gatherer.put(repo(2, 9_999), 0))
             await asyncio.sleep(0)

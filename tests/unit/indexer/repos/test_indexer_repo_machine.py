@@ -163,7 +163,7 @@ class RepoMachine(RuleBasedStateMachine):
         ).fetchone()
         self.conn.rollback()
         if active and before != ("active",):
-            # What it wrote meanwhile was ignored.
+            # Its commits meanwhile were ignored.
             self.come_into_doubt(one)
         self.apply(AccountEvent(one.did, active, status, host=1))  # type: ignore[arg-type]
 
