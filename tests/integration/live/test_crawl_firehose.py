@@ -132,6 +132,8 @@ def test_host_with_invalid_frames_is_throttled(world: CrawlWorld) -> None:
     author = world.add_author(1, host)
     fill(host, author, 2)
     with world.crawling(strike_limit=20):
+        # Frames of unknown accounts are no strikes.
+        wait_until(lambda: world.follows(author))
         wait_for_stream(liar)
         for _ in range(30):
             liar.send(author.frame)
