@@ -1,8 +1,9 @@
-"""Tables of the `postgres` search engine, which can be wiped and filled again.
+"""Tables of the search engines, which can be wiped and filled again.
 
 search_document  words and filters of a record with text, in one tsvector
 search_actor     handle, name and description of an account
 search_word      known words and their trigrams, for spelling correction
+search_engine    which indexes of an engine outside Postgres answer
 """
 
 from __future__ import annotations
@@ -46,4 +47,16 @@ search_word = sa.Table(
     sa.Column("trigrams", pg.ARRAY(sa.Text), nullable=False),
     sa.PrimaryKeyConstraint("word", name="search_word_pkey"),
     sa.Index("search_word_trigrams_idx", "trigrams", postgresql_using="gin"),
+)
+
+search_engine = sa.Table(
+    "search_engine",
+    metadata,
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column(
+        "state", pg.JSONB, nullable=False, comment="search.engines.external_state"
+    ),
+    sa.Column("failure", sa.Text, nullable=False, server_default=""),
+    sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True),
+    sa.PrimaryKeyConstraint("name", name="search_engine_pkey"),
 )

@@ -58,6 +58,7 @@ class PostgresEngine:
 
     pool: Pool
     name: str = "postgres"
+    external: bool = False
 
     def put(self, conn: Conn, documents: Sequence[Document]) -> None:
         """Insert or replace documents."""
@@ -239,7 +240,7 @@ class PostgresEngine:
         after: list[Any] | None,
         follows: Sequence[int],
     ) -> list[ActorHit]:
-        wanted = text.strip().removeprefix("@").lower()
+        wanted = text.replace("\0", " ").strip().removeprefix("@").lower()
         tokens = tokenize(wanted)
         if not tokens:
             return []
