@@ -1,9 +1,4 @@
-"""The parser of the search language.
-
-query  = group { OR group }
-group  = part { part }
-part   = [-] ( word | "phrase" | #tag | @handle | operator:value | ( query ) )
-"""
+"""The parser of the search language."""
 
 from __future__ import annotations
 
