@@ -39,8 +39,8 @@ from search.engines.tsvector import (
     encode_tsvector,
 )
 from search.query.nodes import AllOf, Node, Query, Words, required
-from search.query.operators import normalize_tag
-from search.tokens import tokenize
+from search.text.tags import normalize_tag
+from search.text.tokens import query_tokens, tokenize
 from storage.postgres.arrays import int_columns
 from storage.postgres.instants import from_micros, to_micros
 from storage.postgres.pool import Conn, Pool
@@ -240,7 +240,7 @@ class PostgresEngine:
         follows: Sequence[int],
     ) -> list[ActorHit]:
         wanted = text.strip().removeprefix("@").lower()
-        tokens = tokenize(wanted)
+        tokens = [token for c in query_tokens(wanted) for token in c.tokens]
         if not tokens:
             return []
         last = len(tokens) - 1
