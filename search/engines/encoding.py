@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from search.documents import ActorDocument, RecordDocument
-from search.query.nodes import Kind
-from search.query.operators import normalize_tag
-from search.tokens import tokenize
+from search.query.nodes import AllOf, AnyOf, Filter, Kind, Node, Not, Words
+from search.terms import FIELDS as TEXT_FIELDS
+from search.terms import Terms, read_terms
+from search.text.tokens import tokenize
 from storage.postgres.instants import to_micros
 from storage.records.addresses import Address
-from storage.records.web_urls import normalize_url
 
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuv"
 _RKEY_SHIFT: Final = 2**63
@@ -88,9 +89,9 @@ def is_plain(token: str) -> bool:
     return _PLAIN_TOKEN.fullmatch(token) is not None
 
 
-def encode_text(text: str) -> str:
-    """Return the tokens of a text, encoded and joined by spaces."""
-    return " ".join(encode_token(token) for token in tokenize(text))
+def encode_tokens(tokens: Sequence[str]) -> str:
+    """Return tokens, encoded and joined by spaces."""
+    return " ".join(map(encode_token, tokens))
 
 
 def encode_value(kind: Kind, value: str) -> str:
@@ -132,41 +133,49 @@ def tier_of(score: int) -> int:
 
 def encode_record(document: RecordDocument) -> dict[str, Any]:
     """Return a record as fields of an engine."""
-
-    def values(kind: Kind, found: Iterable[str]) -> list[str]:
-        return list(dict.fromkeys(encode_value(kind, value) for value in found))
-
+    terms = read_terms(document)
+    values: dict[str, list[str]] = {FIELDS[kind]: [] for kind in Kind}
+    for found in sorted(terms.filters, key=lambda f: (f.kind, f.value)):
+        values[FIELDS[found.kind]].append(encode_value(found.kind, found.value))
     score = score_of(document)
     return {
+        **values,
+        **{name: encode_tokens(terms.fields.get(name, ())) for name in TEXT_FIELDS},
         "id": document_id(document.address),
+        "did": values["did"][0],
         "collection": document.address.collection,
         "actor": document.address.actor,
-        "did": encode_value(Kind.AUTHOR, document.did),
         "ts": micros(document.sort_at),
         "tier": tier_of(score),
         "score": score,
-        "title": encode_text(document.title),
-        "text": encode_text(document.text),
-        "langs": values(
-            Kind.LANG, (lang.lower().split("-")[0] for lang in document.langs)
-        ),
-        "tags": values(Kind.TAG, (normalize_tag(tag) for tag in document.tags)),
-        "mentions": values(Kind.MENTION, document.mentions),
-        "domains": values(
-            Kind.DOMAIN, (name for d in document.domains for name in parents(d))
-        ),
-        "urls": values(Kind.URL, (normalize_url(url) for url in document.urls)),
-        "features": values(Kind.FEATURE, document.features),
-        "quotes": values(Kind.QUOTE, document.quotes),
-        "parent": values(Kind.PARENT, _one(document.reply_parent)),
-        "root": values(Kind.ROOT, _one(document.reply_root)),
     }
 
 
-def parents(domain: str) -> list[str]:
-    """Return a domain and those above it, without the top level."""
-    labels = domain.split(".")
-    return [".".join(labels[i:]) for i in range(max(1, len(labels) - 1))]
+def encoded_terms(document: Mapping[str, Any]) -> Terms:
+    """Return the terms of an encoded record, to compare with an encoded query."""
+    filters = {
+        Filter(kind, value)
+        for kind, name in FIELDS.items()
+        for value in _listed(document[name])
+    }
+    fields = {name: document[name].split() for name in TEXT_FIELDS}
+    return Terms(fields, frozenset(filters))
+
+
+def encode_query(node: Node) -> Node:
+    """Return a query tree with encoded words and values."""
+    if isinstance(node, Words):
+        return replace(node, tokens=tuple(map(encode_token, node.tokens)))
+    if isinstance(node, Filter):
+        return Filter(node.kind, encode_value(node.kind, node.value))
+    if isinstance(node, Not):
+        return Not(encode_query(node.item))
+    items = tuple(encode_query(item) for item in node.items)
+    return AllOf(items) if isinstance(node, AllOf) else AnyOf(items)
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
 
 
 def encode_actor(document: ActorDocument) -> dict[str, Any]:
@@ -186,8 +195,4 @@ def encode_actor(document: ActorDocument) -> dict[str, Any]:
 
 
 def _tokens(text: str) -> list[str]:
-    return encode_text(text or "").split()
-
-
-def _one(value: str | None) -> tuple[str, ...]:
-    return () if value is None else (value,)
+    return [encode_token(token) for token in tokenize(text or "")]

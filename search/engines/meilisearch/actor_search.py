@@ -12,7 +12,7 @@ from search.engines.meilisearch.client import MeiliClient
 from search.engines.meilisearch.plan import quoted
 from search.engines.meilisearch.settings import LOCALES
 from search.query.nodes import Kind
-from search.tokens import tokenize
+from search.text.tokens import query_tokens
 
 _EXACT: Final = 2
 _FOLLOWED: Final = 1
@@ -43,7 +43,11 @@ class ActorSearch:
         A keyset is (rank, followers, actor): the exact handle, followed ones, others.
         """
         wanted = text.replace("\0", " ").strip().removeprefix("@").lower()
-        tokens = [encode_token(token) for token in tokenize(wanted)[:_MAX_TOKENS]]
+        tokens = [
+            encode_token(token)
+            for clause in query_tokens(wanted)[:_MAX_TOKENS]
+            for token in clause.tokens
+        ][:_MAX_TOKENS]
         if not tokens or limit < 1:
             return []
         if after is not None and after[0] == _NEAR:

@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from search.engines.contract import RecordHit, RecordPage, TooCostlyError
-from search.engines.encoding import address_of, micros
-from search.engines.evaluate import holds
+from search.engines.encoding import (
+    address_of,
+    encode_query,
+    encoded_terms,
+    micros,
+)
 from search.engines.external_state import Generation
 from search.engines.meilisearch.client import MeiliClient
 from search.engines.meilisearch.plan import (
@@ -27,6 +31,7 @@ from search.engines.meilisearch.plan import (
 from search.engines.meilisearch.settings import LOCALES, MAX_HITS
 from search.query.nodes import Query
 from search.slices import Slice, walk
+from search.terms import holds
 from storage.collections import COLLECTION_IDS, FEED_POST
 from storage.postgres.pool import Pool
 from storage.records.addresses import Address
@@ -88,6 +93,7 @@ class _Run:
         self._generation = generation
         self._query = query
         self.plan = plan
+        self._encoded = encode_query(query.where)
         self._sort = _SORTS[query.sort]
         self._range = range_filters(query, collections)
         self._checks = plan.check or query.min_likes > 0
@@ -188,7 +194,7 @@ class _Run:
 
     def _checked(self, page: list[Fields]) -> list[Fields]:
         if self.plan.check:
-            page = [one for one in page if holds(self._query.where, one)]
+            page = [one for one in page if holds(self._encoded, encoded_terms(one))]
         if self._query.min_likes > 0 and page:
             page = self._liked(page)
         return page

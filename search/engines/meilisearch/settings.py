@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from search.terms import FIELDS
+
 _NEUTRAL_LOCALE: Final = "eng"
 """Text arrives as our tokens; this locale has no segmentation of its own, so that
 results depend neither on language guesses nor on how the server was built."""
@@ -60,12 +62,10 @@ _COMMON: Final = {
 }
 RECORD_SETTINGS: Final[dict[str, Any]] = {
     **_COMMON,
-    "searchableAttributes": ["title", "text"],
+    "searchableAttributes": [*FIELDS],
     "filterableAttributes": _filterable(_VALUES, ("id", "ts", "tier", "score")),
     "sortableAttributes": ["ts", "id", "tier", "score"],
-    "localizedAttributes": [
-        {"attributePatterns": ["title", "text"], "locales": LOCALES}
-    ],
+    "localizedAttributes": [{"attributePatterns": [*FIELDS], "locales": LOCALES}],
 }
 ACTOR_SETTINGS: Final[dict[str, Any]] = {
     **_COMMON,

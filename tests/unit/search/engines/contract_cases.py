@@ -5,7 +5,7 @@ from __future__ import annotations
 from contract_data import DIDS, ODD_TAGS, PARENT, QUOTED, ROOT
 
 from search.query.nodes import AllOf, AnyOf, Filter, Kind, Node, Not, Words, record_key
-from search.query.operators import normalize_tag
+from search.text.tags import normalize_tag
 from storage.collections import COLLECTION_IDS, FEED_POST
 from storage.records.addresses import Address
 

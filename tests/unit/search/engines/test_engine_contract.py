@@ -24,11 +24,10 @@ from engines_under_test import NEEDS, OPENERS
 
 from search.documents import RecordDocument
 from search.engines.contract import SearchEngine
-from search.engines.encoding import encode_record
-from search.engines.evaluate import holds
 from search.query.nodes import EVERYTHING, Filter, Kind, Node, Query, Words
 from search.query.operators import InvalidQueryError
 from search.query.parser import parse_query
+from search.terms import holds, read_terms
 from storage.postgres.pool import Pool, open_pool
 from storage.records.addresses import Address
 
@@ -105,7 +104,7 @@ KNOWN: dict[Address, RecordDocument] = {d.address: d for d in POSTS}
 def exact(engine: SearchEngine, query: Query, limit: int = 50) -> list[int]:
     """Return the exact matches; near ones may only follow them."""
     found = pages(engine, query, [POST], limit)
-    matches = [holds(query.where, encode_record(KNOWN[a])) for a in found if a in KNOWN]
+    matches = [holds(query.where, read_terms(KNOWN[a])) for a in found if a in KNOWN]
     first = matches.index(False) if False in matches else len(matches)
     assert not any(matches[first:]), "a near match before an exact one"
     return [address.rkey for address in found[:first]]
