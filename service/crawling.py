@@ -17,9 +17,10 @@ from indexer.index_writer import IndexWriter
 from indexer.search_drain import search_drain
 from network.http.policy import HostLimits
 from plc.lookup import MirrorLookup
-from search.engines.postgres import PostgresEngine
+from search.engines.contract import SearchEngine
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
+from service.runtime.search_engines import make_engine
 from storage.postgres.pool import Pool, open_pool
 from storage.records.interning import Interner
 
@@ -33,7 +34,7 @@ class WriteSide:
     settings: CrawlSettings
     url: str
     pool: Pool
-    engine: PostgresEngine
+    engine: SearchEngine
     index: IndexWriter
     open_clients: OpenClients
     tasks: CrawlTasks
@@ -50,7 +51,7 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
         open_pool(url, max=2 * settings.backfills_at_once + 8, name="write") as pool,
         open_pool(url, max=4, name="names") as names,
     ):
-        engine = PostgresEngine(pool)
+        engine = make_engine(config, pool)
         open_clients = clients_opener(
             names,
             settings,
