@@ -12,7 +12,8 @@ import httpx
 import pytest
 from contract_data import DIDS, document
 from engines_under_test import meilisearch_at
-from fake_meilisearch import FakeMeilisearch, serving
+from fake_meilisearch import FakeMeilisearch
+from loopback_fakes import serving
 
 from search.engines.contract import EngineUnavailableError
 from search.engines.encoding import (
