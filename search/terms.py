@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from search.documents import RecordDocument
 from search.query.nodes import AllOf, AnyOf, Filter, Kind, Node, Not, Words, record_key
-from search.query.operators import normalize_tag
-from search.tokens import tokenize
+from search.text.languages import primary_language
+from search.text.tags import normalize_tag
+from search.text.tokens import tokenize
 from storage.records.web_urls import normalize_url
+
+FIELDS: Final = ("title", "text", "alt", "card", "quoted")
+"""Fields of a document that hold words, weightiest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +30,9 @@ class Terms:
 
 def read_terms(document: RecordDocument) -> Terms:
     """Return the terms of a record."""
-    fields = {"title": document.title, "text": document.text}
+    texts = {name: getattr(document, name) for name in FIELDS}
     return Terms(
-        {name: tokenize(text) for name, text in fields.items() if text},
+        {name: tokenize(text) for name, text in texts.items() if text},
         frozenset(_filters(document)),
     )
 
@@ -39,7 +44,7 @@ def _filters(document: RecordDocument) -> list[Filter]:
         Kind.DOMAIN: [name for d in document.domains for name in parents(d)],
         Kind.URL: [normalize_url(url) for url in document.urls],
         Kind.TAG: [normalize_tag(tag) for tag in document.tags],
-        Kind.LANG: [lang.lower().split("-")[0] for lang in document.langs],
+        Kind.LANG: [*map(primary_language, document.langs), document.detected],
         Kind.FEATURE: document.features,
         Kind.PARENT: [document.reply_parent],
         Kind.ROOT: [document.reply_root],
@@ -50,7 +55,7 @@ def _filters(document: RecordDocument) -> list[Filter]:
         Filter(kind, value)
         for kind, found in values.items()
         for value in found
-        if value is not None
+        if value
     ]
 
 

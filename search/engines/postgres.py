@@ -27,8 +27,8 @@ from search.engines.contract import (
 from search.engines.spelling import correct
 from search.engines.tsvector import encode_clause, encode_tsvector
 from search.query.nodes import AllOf, Node, Query, Words, required
-from search.terms import read_terms
-from search.tokens import tokenize
+from search.terms import FIELDS, read_terms
+from search.text.tokens import query_tokens, tokenize
 from storage.postgres.arrays import int_columns
 from storage.postgres.instants import from_micros, to_micros
 from storage.postgres.pool import Conn, Pool
@@ -227,7 +227,7 @@ class PostgresEngine:
         follows: Sequence[int],
     ) -> list[ActorHit]:
         wanted = text.strip().removeprefix("@").lower()
-        tokens = tokenize(wanted)
+        tokens = [token for c in query_tokens(wanted) for token in c.tokens]
         if not tokens:
             return []
         last = len(tokens) - 1
@@ -286,7 +286,7 @@ def _record_vector(document: RecordDocument) -> str:
     return encode_tsvector(
         [
             (terms.fields.get(name, ()), weight)
-            for name, weight in (("title", "A"), ("text", ""))
+            for name, weight in zip(FIELDS, "ABCCD", strict=True)
         ],
         [
             LEXEME_PREFIXES[f.kind] + f.value
