@@ -32,6 +32,7 @@ METHODS: Final = (
     "app.bsky.graph.getMutes",
     "app.bsky.graph.muteActor",
     "app.bsky.graph.unmuteActor",
+    "bigworld.search.explain",
     "com.atproto.identity.resolveHandle",
     "com.atproto.sync.requestCrawl",
 )
