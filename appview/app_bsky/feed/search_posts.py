@@ -11,6 +11,7 @@ from appview.pipeline import Params
 from appview.rules import Place, shown_records
 from appview.session import RequestContext
 from appview.shapes.account_search import in_time
+from appview.skeletons.places import resolve_within
 from appview.views.post import post_view
 from network.xrpc.server import XrpcError
 from search.query.nodes import Kind, Query, all_of, filters
@@ -28,7 +29,7 @@ from storage.records.web_urls import normalize_domain, normalize_url
 
 def _found_posts(context: RequestContext, params: Params) -> Source[Address]:
     try:
-        query = _read_query(context, params)
+        query = resolve_within(context, _read_query(context, params))
     except InvalidQueryError as error:
         raise XrpcError("BadQueryString", str(error), 400) from error
 
@@ -78,8 +79,6 @@ def _read_query(context: RequestContext, params: Params) -> Query:
         viewer=viewer,
         base=base,
     )
-    if query.within:
-        raise InvalidQueryError("in: is not served yet")
     if query.is_empty and text.strip() != "*":
         raise InvalidQueryError("the query holds no word; `*` finds everything")
     return query
