@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from search.documents import RecordDocument
-from search.query import normalize_tag
+from search.text.tags import normalize_tag
 from storage.collections import COLLECTION_IDS, FEED_POST
 from storage.postgres.pool import Conn
 

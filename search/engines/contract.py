@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from search.documents import Document
-from search.query import PostQuery
+from search.query.nodes import Query
 from storage.records.addresses import Address
 
 
@@ -30,6 +30,19 @@ class ActorHit:
 
     actor: int
     keyset: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPage:
+    """Found records, best first.
+
+    `total` is the number of all matches, exact or estimated, None if unknown.
+    `mended` pairs each misspelt word with the word that was searched.
+    """
+
+    hits: list[RecordHit]
+    total: int | None = None
+    mended: tuple[tuple[str, str], ...] = ()
 
 
 class TooCostlyError(Exception):
@@ -69,30 +82,42 @@ class SearchEngine(Protocol):
 
     def search_records(
         self,
-        query: PostQuery,
+        query: Query,
         *,
         collections: Sequence[int],
         limit: int,
         after: list[Any] | None = None,
-    ) -> list[RecordHit]:
-        """Return matching records of these collections, best first.
+    ) -> RecordPage:
+        """Return matching records of these collections.
 
         `after` is the keyset of the hit before. Fewer hits than `limit` are the last.
-        Raises TooCostlyError.
+        The first hits match every word; records that match less may follow. Raises
+        TooCostlyError.
         """
 
     def search_actors(
-        self, text: str, *, limit: int, after: list[Any] | None = None
+        self,
+        text: str,
+        *,
+        limit: int,
+        after: list[Any] | None = None,
+        follows: Sequence[int] = (),
     ) -> list[ActorHit]:
-        """Return accounts by handle, name or description, the most followed first.
+        """Return accounts by handle, name or description.
 
-        `after` and `limit` as for records.
+        The account that is named exactly comes first, then those of `follows`, then
+        the most followed. `after` and `limit` as for records.
         """
 
     def typeahead(
-        self, text: str, *, limit: int, after: list[Any] | None = None
+        self,
+        text: str,
+        *,
+        limit: int,
+        after: list[Any] | None = None,
+        follows: Sequence[int] = (),
     ) -> list[ActorHit]:
-        """Return accounts whose handle or name begins like `text`."""
+        """Return accounts whose handle or name begins like `text`, in that order."""
 
     def stats(self) -> EngineStats:
         """Return counts for the status page."""

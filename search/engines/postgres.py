@@ -16,28 +16,23 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from search.documents import ActorDocument, Document, RecordDocument
-from search.engines.contract import ActorHit, EngineStats, RecordHit, TooCostlyError
-from search.engines.spelling import correct
-from search.engines.tsvector import (
-    DOMAIN,
-    FEATURE,
-    LANG,
-    MENTION,
-    TAG,
-    URL,
-    all_of,
-    any_of,
-    encode_clause,
-    encode_tsvector,
-    none_of,
+from search.engines.conditions import LEXEME_PREFIXES, find_conditions
+from search.engines.contract import (
+    ActorHit,
+    EngineStats,
+    RecordHit,
+    RecordPage,
+    TooCostlyError,
 )
-from search.query import Clause, PostQuery, normalize_tag
-from search.tokens import tokenize
+from search.engines.spelling import correct
+from search.engines.tsvector import encode_clause, encode_tsvector
+from search.query.nodes import AllOf, Node, Query, Words, required
+from search.terms import FIELDS, read_terms
+from search.text.tokens import query_tokens, tokenize
 from storage.postgres.arrays import int_columns
 from storage.postgres.instants import from_micros, to_micros
 from storage.postgres.pool import Conn, Pool
 from storage.records.addresses import Address
-from storage.records.web_urls import normalize_url
 
 TOP_CANDIDATES = 5_000
 """Newest matches that compete for the top places."""
@@ -107,12 +102,12 @@ class PostgresEngine:
 
     def search_records(
         self,
-        query: PostQuery,
+        query: Query,
         *,
         collections: Sequence[int],
         limit: int,
         after: list[Any] | None = None,
-    ) -> list[RecordHit]:
+    ) -> RecordPage:
         """Return matching records, newest or most liked first.
 
         Without any match, unknown words are corrected and searched again; the first
@@ -122,21 +117,23 @@ class PostgresEngine:
         if not mended:
             hits = self._search(query, collections, limit, after)
             if hits or after is not None:
-                return hits
+                return RecordPage(hits)
         corrected = self._mend(query)
         if corrected is None:
-            return []
+            return RecordPage([])
         hits = self._search(corrected, collections, limit, after)
-        return [RecordHit(hit.address, [1, *hit.keyset[1:]]) for hit in hits]
+        return RecordPage(
+            [RecordHit(hit.address, [1, *hit.keyset[1:]]) for hit in hits]
+        )
 
     def _search(
         self,
-        query: PostQuery,
+        query: Query,
         collections: Sequence[int],
         limit: int,
         after: list[Any] | None,
     ) -> list[RecordHit]:
-        where, values = _conditions(query, collections)
+        where, values = find_conditions(query, collections)
         if query.sort == "top":
             return self._search_top(where, values, limit, after)
         if after is not None:
@@ -155,19 +152,18 @@ class PostgresEngine:
             for *place, ts in rows
         ]
 
-    def _mend(self, query: PostQuery) -> PostQuery | None:
-        words = [c.tokens[0] for c in query.required if len(c.tokens) == 1]
+    def _mend(self, query: Query) -> Query | None:
+        parts = required(query.where)
+        words = [p for p in parts if isinstance(p, Words) and len(p.tokens) == 1]
         with self.pool.connection() as conn:
-            known = {word: correct(conn, word) for word in words}
-        if not any(known.values()):
+            known = {word: correct(conn, word.tokens[0]) for word in words}
+        better: dict[Node, Node] = {
+            word: Words((near,)) for word, near in known.items() if near
+        }
+        if not better:
             return None
-        required = tuple(
-            Clause((known.get(c.tokens[0]) or c.tokens[0],))
-            if len(c.tokens) == 1
-            else c
-            for c in query.required
-        )
-        return replace(query, required=required)
+        where = AllOf(tuple(better.get(part, part) for part in parts))
+        return replace(query, where=where)
 
     def _search_top(
         self, where: list[str], values: list[Any], limit: int, after: list[Any] | None
@@ -201,41 +197,57 @@ class PostgresEngine:
         ]
 
     def search_actors(
-        self, text: str, *, limit: int, after: list[Any] | None = None
+        self,
+        text: str,
+        *,
+        limit: int,
+        after: list[Any] | None = None,
+        follows: Sequence[int] = (),
     ) -> list[ActorHit]:
-        """Return accounts by handle, name and description, most followed first."""
-        return self._search_actors(text, "", limit, after)
+        """Return accounts by handle, name and description."""
+        return self._search_actors(text, "", limit, after, follows)
 
     def typeahead(
-        self, text: str, *, limit: int, after: list[Any] | None = None
+        self,
+        text: str,
+        *,
+        limit: int,
+        after: list[Any] | None = None,
+        follows: Sequence[int] = (),
     ) -> list[ActorHit]:
         """Return accounts whose handle or name begins like `text`."""
-        return self._search_actors(text, "AB", limit, after)
+        return self._search_actors(text, "AB", limit, after, follows)
 
     def _search_actors(
-        self, text: str, weights: str, limit: int, after: list[Any] | None
+        self,
+        text: str,
+        weights: str,
+        limit: int,
+        after: list[Any] | None,
+        follows: Sequence[int],
     ) -> list[ActorHit]:
         wanted = text.strip().removeprefix("@").lower()
-        tokens = tokenize(wanted)
+        tokens = [token for c in query_tokens(wanted) for token in c.tokens]
         if not tokens:
             return []
         last = len(tokens) - 1
         clauses = [
-            encode_clause(Clause((token,), prefix=i == last), weights)
+            encode_clause(Words((token,), prefix=i == last), weights)
             for i, token in enumerate(tokens)
         ]
-        keyset = "WHERE (exact, followers, actor) < (%s, %s, %s)" if after else ""
+        keyset = "WHERE (exact, followed, followers, actor) < (%s, %s, %s, %s)"
         rows = self._read(
             f"""
-            SELECT exact, followers, actor FROM (
+            SELECT exact, followed, followers, actor FROM (
                 SELECT a.actor, (a.handle IS NOT DISTINCT FROM %s)::int AS exact,
+                       (a.actor = ANY(%s))::int AS followed,
                        coalesce(s.followers, 0) AS followers
                 FROM search_actor a LEFT JOIN actor_stats s USING (actor)
                 WHERE a.tsv @@ %s::tsquery
-            ) found {keyset}
-            ORDER BY exact DESC, followers DESC, actor DESC LIMIT %s
+            ) found {keyset if after else ""}
+            ORDER BY exact DESC, followed DESC, followers DESC, actor DESC LIMIT %s
             """,
-            [wanted, " & ".join(clauses), *(after or ()), limit],
+            [wanted, [*follows], " & ".join(clauses), *(after or ()), limit],
         )
         return [ActorHit(actor, [*place, actor]) for *place, actor in rows]
 
@@ -270,21 +282,18 @@ class PostgresEngine:
 
 
 def _record_vector(document: RecordDocument) -> str:
-    filters = [TAG + normalize_tag(tag) for tag in document.tags]
-    filters += [MENTION + did for did in document.mentions]
-    filters += [DOMAIN + name for d in document.domains for name in _parents(d)]
-    filters += [URL + normalize_url(url) for url in document.urls]
-    filters += [LANG + lang.lower().split("-")[0] for lang in document.langs]
-    filters += [FEATURE + feature for feature in document.features]
+    terms = read_terms(document)
     return encode_tsvector(
-        [(tokenize(document.title), "A"), (tokenize(document.text), "")], filters
+        [
+            (terms.fields.get(name, ()), weight)
+            for name, weight in zip(FIELDS, "ABCCD", strict=True)
+        ],
+        [
+            LEXEME_PREFIXES[f.kind] + f.value
+            for f in terms.filters
+            if f.kind in LEXEME_PREFIXES
+        ],
     )
-
-
-def _parents(domain: str) -> list[str]:
-    # domain:example.com finds links to www.example.com too.
-    labels = domain.split(".")
-    return [".".join(labels[i:]) for i in range(max(1, len(labels) - 1))]
 
 
 def _actor_vector(document: ActorDocument) -> str:
@@ -296,43 +305,3 @@ def _actor_vector(document: ActorDocument) -> str:
             (tokenize(document.description or ""), "D"),
         ]
     )
-
-
-def _conditions(
-    query: PostQuery, collections: Sequence[int]
-) -> tuple[list[str], list[Any]]:
-    where, values = ["d.collection = ANY(%s)"], list[Any]([[*collections]])
-    words = _tsquery(query)
-    if words:
-        where.append("d.tsv @@ %s::tsquery")
-        values.append(words)
-    for dids, comparison in (
-        (query.authors, "= ANY"),
-        (query.excluded_authors, "<> ALL"),
-    ):
-        if dids:
-            where.append(
-                f"d.actor {comparison} "
-                "(ARRAY(SELECT id FROM actor WHERE did = ANY(%s)))"
-            )
-            values.append([*dids])
-    for moment, comparison in ((query.since, ">="), (query.until, "<")):
-        if moment is not None:
-            where.append(f"d.ts {comparison} %s")
-            values.append(moment)
-    return where, values
-
-
-def _tsquery(query: PostQuery) -> str:
-    parts = [encode_clause(clause) for clause in query.required]
-    parts += all_of(TAG, query.tags)
-    parts += all_of(MENTION, query.mentions)
-    parts += all_of(URL, query.urls)
-    parts += all_of(FEATURE, query.features)
-    parts += [any_of(DOMAIN, [domain]) for domain in query.domains]
-    if query.langs:
-        parts.append(any_of(LANG, query.langs))
-    parts += ["!" + encode_clause(clause) for clause in query.excluded]
-    parts += none_of(TAG, query.excluded_tags)
-    parts += none_of(FEATURE, query.excluded_features)
-    return " & ".join(parts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from search.query import Clause
+from search.query.nodes import Words
 
 _MAX_POSITION = 16_383
 """Last word position of Postgres; later words are found, but not in phrases."""
@@ -27,6 +27,9 @@ DOMAIN = "d:"
 URL = "u:"
 LANG = "l:"
 FEATURE = "h:"
+PARENT = "p:"
+ROOT = "r:"
+QUOTE = "q:"
 
 
 _NO_LEXEME = "!:"
@@ -67,7 +70,7 @@ def encode_tsvector(
     return " ".join(parts)
 
 
-def encode_clause(clause: Clause, weights: str = "") -> str:
+def encode_clause(clause: Words, weights: str = "") -> str:
     """Return tsquery text of adjacent tokens, the last perhaps a prefix."""
     suffix = f":{weights}" if weights else ""
     parts = [_sought(token) + suffix for token in clause.tokens]
@@ -79,16 +82,6 @@ def encode_clause(clause: Clause, weights: str = "") -> str:
 def any_of(prefix: str, values: Iterable[str]) -> str:
     """Return tsquery text for one of these filters."""
     return "(" + " | ".join(_sought(prefix + value) for value in values) + ")"
-
-
-def all_of(prefix: str, values: Iterable[str]) -> list[str]:
-    """Return tsquery texts for each of these filters."""
-    return [_sought(prefix + value) for value in values]
-
-
-def none_of(prefix: str, values: Iterable[str]) -> list[str]:
-    """Return tsquery texts for none of these filters."""
-    return ["!" + text for text in all_of(prefix, values)]
 
 
 def _sought(lexeme: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from appview.hydration.records import POST
@@ -12,14 +13,15 @@ from appview.session import RequestContext
 from appview.shapes.account_search import in_time
 from appview.views.post import post_view
 from network.xrpc.server import XrpcError
-from search.query import (
+from search.query.nodes import Kind, Query, all_of, filters
+from search.query.operators import (
     InvalidQueryError,
-    PostQuery,
-    normalize_tag,
     parse_moment,
-    parse_query,
+    read_language,
     resolve_account,
 )
+from search.query.parser import parse_query
+from search.text.tags import normalize_tag
 from storage.records.addresses import Address, find_handles
 from storage.records.web_urls import normalize_domain, normalize_url
 
@@ -32,15 +34,15 @@ def _found_posts(context: RequestContext, params: Params) -> Source[Address]:
 
     def fetch(after: Keyset | None, limit: int) -> list[Entry[Address]]:
         with in_time():
-            hits = context.app.engine.search_records(
+            page = context.app.engine.search_records(
                 query, collections=[POST], limit=limit, after=after
             )
-        return [Entry(hit.address, hit.keyset) for hit in hits]
+        return [Entry(hit.address, hit.keyset) for hit in page.hits]
 
     return Source(fetch)
 
 
-def _read_query(context: RequestContext, params: Params) -> PostQuery:
+def _read_query(context: RequestContext, params: Params) -> Query:
     viewer = context.viewer_did
 
     def resolve(handle: str) -> str | None:
@@ -56,13 +58,16 @@ def _read_query(context: RequestContext, params: Params) -> PostQuery:
         return parse_moment(given) if given else None
 
     text: str = params["q"]
-    base = PostQuery(
-        authors=accounts("author"),
-        mentions=accounts("mentions"),
-        domains=_one(params, "domain", normalize_domain),
-        urls=_one(params, "url", normalize_url),
-        tags=tuple(normalize_tag(tag) for tag in params.get("tag", ())),
-        langs=_one(params, "lang", lambda v: v.lower().split("-")[0]),
+    where = all_of(
+        *filters(Kind.AUTHOR, accounts("author")),
+        *filters(Kind.MENTION, accounts("mentions")),
+        *filters(Kind.DOMAIN, _one(params, "domain", normalize_domain)),
+        *filters(Kind.URL, _one(params, "url", normalize_url)),
+        *filters(Kind.TAG, map(normalize_tag, params.get("tag", ()))),
+        *filters(Kind.LANG, _one(params, "lang", read_language)),
+    )
+    base = Query(
+        where=where,
         since=moment("since"),
         until=moment("until"),
         sort="top" if params.get("sort") == "top" else "latest",
@@ -73,12 +78,14 @@ def _read_query(context: RequestContext, params: Params) -> PostQuery:
         viewer=viewer,
         base=base,
     )
+    if query.within:
+        raise InvalidQueryError("in: is not served yet")
     if query.is_empty and text.strip() != "*":
         raise InvalidQueryError("the query holds no word; `*` finds everything")
     return query
 
 
-def _one(params: Params, name: str, clean: Any) -> tuple[str, ...]:
+def _one(params: Params, name: str, clean: Callable[[str], str]) -> tuple[str, ...]:
     given = params.get(name)
     return (clean(given),) if given else ()
 

@@ -1,53 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sample_documents import DIDS, POST, document
 
-from search.documents import ActorDocument, RecordDocument
+from search.documents import ActorDocument
 from search.engines.postgres import PostgresEngine
 from search.engines.spelling import correct, edit_distance, refresh_words
-from search.query import PostQuery, parse_query
-from storage.collections import COLLECTION_IDS, FEED_POST
+from search.query.nodes import Query
+from search.query.parser import parse_query
 from storage.postgres.pool import Conn, open_pool
 from storage.records.addresses import Address
-
-POST = COLLECTION_IDS[FEED_POST]
-START = datetime(2026, 1, 1, tzinfo=UTC)
-DIDS = {n: f"did:plc:{'abc'[n - 1] * 24}" for n in (1, 2, 3)}
-
-
-def document(n: int, text: str, **fields: Any) -> RecordDocument:
-    actor = fields.pop("actor", 1)
-    base = RecordDocument(
-        address=Address(actor, fields.pop("collection", POST), n),
-        uri="",
-        collection=FEED_POST,
-        rkey=str(n),
-        did=DIDS[actor],
-        handle=None,
-        title="",
-        text=text,
-        langs=(),
-        tags=(),
-        mentions=(),
-        domains=(),
-        urls=(),
-        features=(),
-        quotes=(),
-        reply_parent=None,
-        reply_root=None,
-        created_at=START,
-        sort_at=START + timedelta(minutes=n),
-        likes=0,
-        reposts=0,
-        replies=0,
-        quote_count=0,
-    )
-    return replace(base, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +76,8 @@ def actor(n: int, handle: str, name: str, description: str) -> ActorDocument:
 
 
 def found(engine: PostgresEngine, text: str, **options: Any) -> list[int]:
-    query = parse_query(text, resolve_handle=lambda _: None, base=PostQuery(**options))
-    hits = engine.search_records(query, collections=[POST], limit=50)
+    query = parse_query(text, resolve_handle=lambda _: None, base=Query(**options))
+    hits = engine.search_records(query, collections=[POST], limit=50).hits
     return [hit.address.rkey for hit in hits]
 
 
@@ -159,13 +125,13 @@ def test_search_top_puts_liked_posts_first(engine: PostgresEngine) -> None:
 
 @pytest.mark.parametrize("sort", ["latest", "top"])
 def test_pages_neither_skip_nor_repeat(engine: PostgresEngine, sort: Any) -> None:
-    query = parse_query(
-        "page", resolve_handle=lambda _: None, base=PostQuery(sort=sort)
-    )
+    query = parse_query("page", resolve_handle=lambda _: None, base=Query(sort=sort))
     seen: list[int] = []
     after = None
     for _ in range(10):
-        hits = engine.search_records(query, collections=[POST], limit=4, after=after)
+        hits = engine.search_records(
+            query, collections=[POST], limit=4, after=after
+        ).hits
         seen += [hit.address.rkey for hit in hits]
         if len(hits) < 4:
             break
@@ -194,14 +160,14 @@ def test_pages_of_a_corrected_query(engine: PostgresEngine) -> None:
 def read_all(
     engine: PostgresEngine, text: str, limit: int, **options: Any
 ) -> list[int]:
-    query = parse_query(text, resolve_handle=lambda _: None, base=PostQuery(**options))
+    query = parse_query(text, resolve_handle=lambda _: None, base=Query(**options))
     seen: list[int] = []
     after = None
     for _ in range(30):
         collections = [97, 98] if text == "longago" else [POST]
         hits = engine.search_records(
             query, collections=collections, limit=limit, after=after
-        )
+        ).hits
         seen += [hit.address.rkey for hit in hits]
         if len(hits) < limit:
             return seen
