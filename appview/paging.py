@@ -8,8 +8,8 @@ has an empty page before its end.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
@@ -50,12 +50,13 @@ class Source(Generic[T]):
     """The origin of a list's items.
 
     Cursors are bound to `subject`, the plain values that name the list. `query_text`
-    is the client's name for it.
+    is the client's name for it. `fetch` may put fields of the answer into `notes`.
     """
 
     fetch: Fetch[T]
     subject: Sequence[Any] = ()
     query_text: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Page(Generic[T]):
     items: list[T]
     subject: Sequence[Any] = ()
     query_text: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,8 @@ class _Filling(Generic[T]):
         )
 
     def _page(self, items: list[T]) -> Page[T]:
-        return Page(items, self._source.subject, self._source.query_text)
+        source = self._source
+        return Page(items, source.subject, source.query_text, source.notes)
 
     def answer(self, has_cursor: bool) -> dict[str, Any]:
         """Return the JSON of the page."""

@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
-from appview.hydration.records import GENERATOR, LIKE, POST, STARTER_PACK, load_records
+from appview.hydration.records import GENERATOR, POST, STARTER_PACK
 from appview.own_feeds import find_feed_addresses, own_records
 from appview.paging import Entry, Keyset
+from appview.query_sets import liked_records
 from appview.session import Session
-from storage.collections import COLLECTION_IDS, FEED_POST, NO_COLLECTION
+from storage.collections import NO_COLLECTION
 from storage.postgres.pool import Conn
-from storage.records.addresses import Address, find_addresses
+from storage.records.addresses import Address
 from storage.records.popular import MAX_PLACES, Popular, find_popular
 from storage.records.record_allowance import Allowance
 
@@ -153,27 +154,12 @@ def taste_of(conn: Conn, viewer: int) -> Sample:
         """,
         (viewer, MAX_READ_FOLLOWS, SAMPLED_FOLLOWS),
     ).fetchall()
-    posts = _liked_posts(conn, viewer)
+    allowance = Allowance(_LIKE_BYTES, _LIKE_ITEMS)
+    liked = liked_records(conn, viewer, SAMPLED_LIKES, allowance)
+    posts = [address for address in liked if address.collection == POST]
     likers = _co_likers(conn, posts, viewer)
     accounts = dict.fromkeys([*(row[0] for row in follows), *likers])
     return Sample([*accounts], [post.actor for post in posts if post.actor != viewer])
-
-
-def _liked_posts(conn: Conn, viewer: int) -> list[Address]:
-    rows = conn.execute(
-        "SELECT rkey FROM record WHERE actor = %s AND collection = %s"
-        " ORDER BY rkey DESC LIMIT %s",
-        (viewer, LIKE, SAMPLED_LIKES),
-    ).fetchall()
-    likes = load_records(
-        conn,
-        [Address(viewer, LIKE, row[0]) for row in rows],
-        Allowance(_LIKE_BYTES, _LIKE_ITEMS),
-    )
-    subjects = (record.value.get("subject") for record in likes.values())
-    uris = (s.get("uri") for s in subjects if isinstance(s, dict))
-    found = find_addresses(conn, [uri for uri in uris if isinstance(uri, str)])
-    return [address for address in found.values() if address.collection == POST]
 
 
 def _co_likers(conn: Conn, posts: Sequence[Address], viewer: int) -> list[int]:
@@ -192,7 +178,7 @@ def _co_likers(conn: Conn, posts: Sequence[Address], viewer: int) -> list[int]:
         (
             [post.actor for post in posts],
             [post.rkey for post in posts],
-            COLLECTION_IDS[FEED_POST],
+            POST,
             LIKERS_OF_A_POST,
             viewer,
         ),
