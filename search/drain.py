@@ -17,6 +17,7 @@ from protocol.syntax import tid_from_int, tid_time_us
 from search.documents import ActorDocument, RecordDocument, RecordText
 from search.engines.contract import SearchEngine
 from search.text.languages import detect_language
+from search.topics import note_topics
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, FEED_POST, NO_COLLECTION
 from storage.outbox import delete_outbox, take_outbox
 from storage.postgres.arrays import int_columns
@@ -89,6 +90,7 @@ def drain_outbox(conn: Conn, engine: SearchEngine, texts: Texts, limit: int) -> 
         engine.put(
             conn, [*documents, *(accounts[a].document for a in sorted(about - gone))]
         )
+        note_topics(conn, documents, datetime.now(UTC))
         crashpoint(Crashpoint.OUTBOX_TOLD)
         delete_outbox(conn, [number for number, _ in entries])
         crashpoint(Crashpoint.OUTBOX_CLEARED)
