@@ -1,9 +1,4 @@
-"""The parser of the search language.
-
-query  = group { OR group }
-group  = part { part }
-part   = [-] ( word | "phrase" | #tag | @handle | operator:value | ( query ) )
-"""
+"""The parser of the search language."""
 
 from __future__ import annotations
 
@@ -33,14 +28,15 @@ from search.query.operators import (
     TIMES,
     InvalidQueryError,
     ResolveHandle,
-    normalize_tag,
     parse_moment,
     read_likes,
     read_place,
     read_value,
     resolve_account,
 )
-from search.tokens import is_cjk, tokenize
+from search.text.tags import normalize_tag
+from search.text.tokens import Clause, query_tokens
+from search.text.tokens import phrase as join_phrase
 
 MAX_QUERY_BYTES: Final = 1_024
 """Longer query strings are refused: they cost too much."""
@@ -116,6 +112,12 @@ def join(items: list[Node]) -> Node:
         else:
             others.append(item)
     return all_of(*others, *(any_of(*same) for same in either.values()))
+
+
+def to_node(clause: Clause) -> Node:
+    """Return the words of a clause, or its other spellings."""
+    words = Words(clause.tokens, clause.prefix)
+    return any_of(words, *(Words((variant,)) for variant in clause.variants))
 
 
 class _Parser:
@@ -205,13 +207,13 @@ class _Parser:
             self._add_words(word, negated)
 
     def _add_words(self, text: str, negated: bool, *, phrase: bool = False) -> None:
-        tokens = tokenize(text)
-        if not tokens:
+        clauses = query_tokens(text)
+        if not clauses:
             return
-        if phrase or is_cjk(text):
-            self._add(Words(tuple(tokens)), negated)
+        if phrase and (whole := join_phrase(text)):
+            self._add(to_node(whole), negated)
         else:
-            self._add(all_of(*(Words((token,)) for token in tokens)), negated)
+            self._add(all_of(*map(to_node, clauses)), negated)
 
     def _add_operator(self, name: str, value: str, negated: bool, gap: str) -> None:
         shown = f"{'-' if negated else ''}{name}:{value}"

@@ -16,12 +16,12 @@ from network.xrpc.server import XrpcError
 from search.query.nodes import Kind, Query, all_of, filters
 from search.query.operators import (
     InvalidQueryError,
-    normalize_tag,
     parse_moment,
     read_language,
     resolve_account,
 )
 from search.query.parser import parse_query
+from search.text.tags import normalize_tag
 from storage.records.addresses import Address, find_handles
 from storage.records.web_urls import normalize_domain, normalize_url
 

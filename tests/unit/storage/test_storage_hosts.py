@@ -221,6 +221,35 @@ def test_host_rows_are_locked_by_id(conn: Conn, second: Conn, index_db: str) -> 
     assert {h.accounts for h in host_rows.load_hosts(conn).values()} == {1}
 
 
+def test_account_admitted_by_two_processes_counts_once(
+    conn: Conn, second: Conn, index_db: str
+) -> None:
+    host = put(conn, "a.example.com", source=host_rows.SOURCE_CONFIGURED)
+    conn.commit()
+
+    def admit(own: Conn) -> None:
+        account = Account(Did(f"did:plc:{'a' * 24}"))
+        account.pds, account.pds_url = (
+            HostName("a.example.com"),
+            "https://a.example.com",
+        )
+        Admission(CrawlSettings()).admit(own, [account], relay=False)
+
+    def admit_too() -> None:
+        with psycopg.connect(index_db) as own:
+            admit(own)
+
+    admit(second)
+    # It has found no repo, and waits for the host.
+    thread = start_blocked(conn, admit_too, 1)
+    conn.rollback()
+    second.commit()
+    thread.join(60)
+    assert not thread.is_alive()
+    row = conn.execute("SELECT accounts, admitted FROM host WHERE id = %s", (host,))
+    assert row.fetchone() == (1, 1)
+
+
 def test_own_limits_of_host_win(conn: Conn) -> None:
     host = put(conn, "a.example.com", source=host_rows.SOURCE_CONFIGURED)
     stranger = put(conn, "b.example.com")
