@@ -104,9 +104,12 @@ class _Reader:
             self._take_blob(value)
             return
         fields = self._types.get(kind, _NO_FIELDS) if kind else _NO_FIELDS
-        for key, item in value.items():
-            if type(key) is str:
-                self._take(key, item, fields.get(key), depth)
+        items = [*value.items()]
+        if depth == 0:
+            # Titles and times are not lost behind a very long list.
+            items.sort(key=lambda pair: type(pair[1]) is not str)
+        for key, item in items:
+            self._take(key, item, fields.get(key), depth)
 
     def _take(self, key: str, item: Any, plan: FieldPlan | None, depth: int) -> None:
         self._left -= 1

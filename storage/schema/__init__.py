@@ -11,7 +11,7 @@ Rows are read and written through psycopg.
 - rows: link (partitions by path, see storage.collections.LINK_PARTITIONS),
   uncounted_link, post, profile, feed_generator, list, list_item,
   starter_pack, labeler, label
-- counts: post_stats, subject_stats, actor_stats
+- counts: post_stats, subject_stats, actor_stats, popular
 - identity: identity, handle_cache, jti, plc_log, plc_doubt, plc_feed, plc_host
 - work: search_outbox, job, lexicon, lease, event_block, event_counter
 - watching: gauge, pulse, audit_sample
