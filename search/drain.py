@@ -22,10 +22,12 @@ from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, FEED_POST, NO_COL
 from storage.outbox import delete_outbox, take_outbox
 from storage.postgres.arrays import int_columns
 from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.instants import from_micros
 from storage.postgres.pool import Conn
 from storage.postgres.text import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, clean_text
 from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records.addresses import Address, find_addresses, name_addresses_in
+from storage.records.listing import fetch_listed
 from storage.records.record_rows import fetch_pieces
 from storage.records.stats import PostStats, fetch_post_stats, fetch_subject_likes
 from storage.records.web_urls import MAX_DOMAIN_CHARS, domain_of
@@ -51,6 +53,8 @@ class Texts:
     """The `createdAt` of a record, None if it has none."""
     unsearched: tuple[int, ...]
     """Collections without text."""
+    prepare: Callable[[Conn, Collection[str]], None] = lambda conn, nsids: None
+    """Called before records of these collections are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +187,15 @@ def _read_documents(
     accounts: dict[int, _Account],
 ) -> Iterator[RecordDocument]:
     uris = name_addresses_in(conn, values)
+    texts.prepare(conn, {uri.split("/")[3] for uri in uris.values()})
     failed = _load_failures(conn, values)
     posts = [a for a in values if a.collection == _POST]
     times = _load_post_times(conn, posts)
     counts = fetch_post_stats(conn, [(a.actor, a.rkey) for a in posts])
     stats = {Address(a, _POST, key): found for (a, key), found in counts.items()}
-    likes = fetch_subject_likes(conn, [a for a in values if a.collection != _POST])
+    others = [a for a in values if a.collection != _POST]
+    likes = fetch_subject_likes(conn, others)
+    listed = fetch_listed(conn, others)
     stats |= {Address(*key): PostStats(likes=found) for key, found in likes.items()}
     documents: list[RecordDocument] = []
     for address, value in values.items():
@@ -201,6 +208,7 @@ def _read_documents(
             uris[address],
             accounts[address.actor].document,
             times.get(address),
+            listed.get(address),
             stats.get(address, _NO_STATS),
         )
         if document is not None:
@@ -241,6 +249,7 @@ def _make_document(
     uri: str,
     author: ActorDocument,
     times: tuple[datetime, datetime] | None,
+    indexed_at: datetime | None,
     stats: PostStats,
 ) -> RecordDocument | None:
     _, _, _, nsid, rkey = uri.split("/")
@@ -251,8 +260,10 @@ def _make_document(
     if times is None:
         if address.collection == _POST:
             return None
-        claimed = texts.read_time(value) or _key_time(address.rkey)
-        times = claimed, min(claimed, datetime.now(UTC))
+        indexed_at = indexed_at or datetime.now(UTC)
+        claimed = text.created_at or texts.read_time(value)
+        claimed = claimed or _key_time(address.rkey) or indexed_at
+        times = claimed, min(claimed, indexed_at)
     return RecordDocument(
         address=address,
         uri=uri,
@@ -300,10 +311,9 @@ def _clean(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(clean_text(text, _MAX_FILTER_CHARS) for text in texts)
 
 
-def _key_time(rkey: int) -> datetime:
-    """Return the time in a TID; 1970 for any other record key."""
-    micros = tid_time_us(tid_from_int(rkey)) if rkey > 0 else 0
-    return datetime.fromtimestamp(micros / 1_000_000, UTC)
+def _key_time(rkey: int) -> datetime | None:
+    """Return the time in a TID; None for any other record key."""
+    return from_micros(tid_time_us(tid_from_int(rkey))) if rkey > 0 else None
 
 
 def _load_failures(conn: Conn, addresses: Collection[Address]) -> set[Address]:
