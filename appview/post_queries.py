@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Final
 
 from appview.pipeline import Params
-from appview.query_sets import resolve_sets
-from appview.session import RequestContext, Session
+from appview.session import RequestContext
+from appview.skeletons.places import resolve_within
 from network.xrpc.server import XrpcError
 from protocol.syntax import is_did, parse_at_uri
 from search.query.nodes import (
@@ -171,7 +171,7 @@ def _as_error() -> Iterator[None]:
 
 @dataclass
 class _Reader:
-    """The values of one request. Handles are looked up at once."""
+    """The values of one request. Handles are resolved at once."""
 
     context: RequestContext
 
@@ -238,10 +238,7 @@ class _Reader:
         )
         if query.is_empty and not is_everything:
             raise InvalidQueryError("the query holds no word; `*` finds everything")
-        if not query.within:
-            return query
-        with self.context.session() as session:
-            return _resolve_within(session, query)
+        return resolve_within(self.context, query)
 
     def _account(self, name: str) -> str:
         return resolve_account(name, self._resolve, None)
@@ -256,8 +253,3 @@ class _Reader:
 def _moment(params: Params, name: str) -> datetime | None:
     given = params.get(name)
     return parse_moment(given) if given else None
-
-
-def _resolve_within(session: Session, query: Query) -> Query:
-    nodes = [resolve_sets(session, each) for each in query.within]
-    return replace(query, where=all_of(query.where, *nodes), within=())

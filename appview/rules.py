@@ -344,9 +344,17 @@ _HOLDS: Final[dict[Condition, Callable[[State, Case], bool]]] = {
 def decide(state: State, place: Place, case: Case) -> Effect | None:
     """Return the effect of the first condition that holds; None if the item is
     shown."""
+    found = find_rule(state, place, case)
+    return None if found is None else found[1]
+
+
+def find_rule(
+    state: State, place: Place, case: Case
+) -> tuple[Condition, Effect] | None:
+    """Return the first condition that holds, with its effect."""
     for condition, effect in TABLE[place]:
         if _HOLDS[condition](state, case):
-            return effect
+            return condition, effect
     return None
 
 

@@ -63,6 +63,7 @@ METHODS: Final = (
     "app.bsky.unspecced.searchActorsSkeleton",
     "app.bsky.unspecced.searchPostsSkeleton",
     "app.bsky.unspecced.searchStarterPacksSkeleton",
+    "bigworld.search.explain",
     "com.atproto.identity.resolveHandle",
     "com.atproto.sync.requestCrawl",
 )
@@ -91,7 +92,7 @@ def load_method(nsid: str) -> Method:
 def module_of(nsid: str) -> str:
     """Return the name of the module that holds a method."""
     authority, domain, *path, name = nsid.split(".")
-    if path[-1] == "unspecced" and name.endswith("Skeleton"):
+    if path[-1:] == ["unspecced"] and name.endswith("Skeleton"):
         # Too many for one folder.
         path.append("skeleton")
     file = re.sub(r"(?=[A-Z])", "_", name).lower()

@@ -97,6 +97,17 @@ def drain_outbox(conn: Conn, engine: SearchEngine, texts: Texts, limit: int) -> 
         return len(entries)
 
 
+def read_document(
+    conn: Conn, texts: Texts, address: Address
+) -> tuple[RecordDocument | None, bool]:
+    """Return the document of a record as the drain makes it, and True if its account
+    may be shown."""
+    accounts = _load_accounts(conn, {address.actor})
+    account = accounts.get(address.actor)
+    found = _load_documents(conn, texts, [address], accounts)
+    return (found[0] if found else None), account is not None and account.shown
+
+
 def queue_records(conn: Conn, texts: Texts, actors: Collection[int]) -> None:
     """Queue every record of these accounts that has text. Does not commit."""
     if actors:

@@ -1,8 +1,9 @@
-"""Tables of the `postgres` search engine, which can be wiped and filled again.
+"""Tables of the search engines, which can be wiped and filled again.
 
 search_document  words and filters of a record with text, in one tsvector
 search_actor     handle, name and description of an account
 search_word      known words and their trigrams, for spelling correction
+search_engine    which indexes of an engine outside Postgres answer
 
 Topics of posts, for any engine:
 
@@ -86,4 +87,16 @@ search_trend = sa.Table(
     sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("actors", pg.ARRAY(sa.Integer), nullable=False),
     sa.PrimaryKeyConstraint("place", name="search_trend_pkey"),
+)
+
+search_engine = sa.Table(
+    "search_engine",
+    metadata,
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column(
+        "state", pg.JSONB, nullable=False, comment="search.engines.external_state"
+    ),
+    sa.Column("failure", sa.Text, nullable=False, server_default=""),
+    sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True),
+    sa.PrimaryKeyConstraint("name", name="search_engine_pkey"),
 )

@@ -9,10 +9,10 @@ from typing import Final
 from appview.hydration.state import State
 from appview.paging import Entry, Keyset, Page, SearchPages, Source, Steps
 from appview.pipeline import Params
-from appview.query_sets import followed_ids
 from appview.rules import Place, shown_actors
 from appview.session import RequestContext
 from appview.shapes.skeleton import Present
+from appview.skeletons.places import followed_ids
 from network.xrpc.server import XrpcError
 from protocol.syntax import is_did
 from search.engines.contract import ActorHit, SearchEngine, TooCostlyError

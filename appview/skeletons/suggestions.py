@@ -15,8 +15,8 @@ from typing import Final, NamedTuple, TypeVar
 from appview.hydration.records import GENERATOR, POST, STARTER_PACK
 from appview.own_feeds import find_feed_addresses, own_records
 from appview.paging import Entry, Keyset
-from appview.query_sets import liked_records
 from appview.session import Session
+from appview.skeletons.places import liked_records
 from storage.collections import NO_COLLECTION
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
