@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from indexer.changes import Change, Prepared, prepare
 from indexer.counting import count_links, count_rows
-from storage.outbox import put_outbox
+from storage.outbox import Cause, put_outbox
 from storage.postgres.arrays import int_columns
 from storage.postgres.copy import copy_rows
 from storage.postgres.pool import Conn
@@ -32,7 +32,7 @@ def apply_changes(
     """Prepare and write changes, piece by piece."""
     stats = StatsChange()
     for prepared in prepare(changes, interner, now):
-        stats.merge(write(conn, prepared))
+        stats.merge(write(conn, prepared, cause=Cause.WRITTEN))
     return stats
 
 
@@ -56,7 +56,13 @@ def remove_records(
     apply_stats(conn, apply_changes(conn, interner, changes, now))
 
 
-def write(conn: Conn, prepared: Prepared, *, fresh: bool = False) -> StatsChange:
+def write(
+    conn: Conn,
+    prepared: Prepared,
+    *,
+    fresh: bool = False,
+    cause: Cause = Cause.FETCHED,
+) -> StatsChange:
     """Write a batch within the caller's transaction; return the changes of counts.
 
     The caller applies them last, so that rows of popular posts are locked briefly. With
@@ -85,7 +91,7 @@ def write(conn: Conn, prepared: Prepared, *, fresh: bool = False) -> StatsChange
         insert_rows(conn, table, kept)
         count_rows(stats, table, [row[0] for row in kept], 1)
     copy_rows(conn, "index_error", _ERROR_COLUMNS, _ERROR_TYPES, prepared.errors)
-    put_outbox(conn, prepared.outbox)
+    put_outbox(conn, prepared.outbox, cause)
     return stats
 
 
