@@ -19,6 +19,7 @@ from storage.records.links import (
     delete_default_links,
     delete_links,
 )
+from storage.records.listing import copy_listed, delete_listed
 from storage.records.record_rows import copy_records, delete_records
 from storage.records.rows import POST, RowTable, delete_rows, insert_rows
 from storage.records.stats import StatsChange, apply_stats
@@ -32,7 +33,7 @@ def apply_changes(
     """Prepare and write changes, piece by piece."""
     stats = StatsChange()
     for prepared in prepare(changes, interner, now):
-        stats.merge(write(conn, prepared, cause=Cause.WRITTEN))
+        stats.merge(write(conn, prepared, now, cause=Cause.WRITTEN))
     return stats
 
 
@@ -59,6 +60,7 @@ def remove_records(
 def write(
     conn: Conn,
     prepared: Prepared,
+    now: datetime,
     *,
     fresh: bool = False,
     cause: Cause = Cause.FETCHED,
@@ -79,6 +81,8 @@ def write(
     for table, keys in prepared.old_rows.items():
         removed = first_seen[table] = delete_rows(conn, table, keys)
         count_rows(stats, table, [actor for actor, _ in removed], -1)
+    listed_at = delete_listed(conn, prepared.old_listed)
+    copy_listed(conn, prepared.listed, now, listed_at)
     copy_records(conn, prepared.records)
     for partition in prepared.links.keys() & COUNTED_ONCE.keys():
         packed = prepared.links[partition]

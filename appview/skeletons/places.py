@@ -6,13 +6,13 @@ not shown to the viewer is empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from appview.hydration.blocks import MODERATION_LIST, load_blocks
+from appview.hydration.records import LIKE, load_records
 from appview.session import RequestContext, Session
-from protocol.data.cbor import decode_fast
 from protocol.errors import InvalidSyntaxError
 from protocol.syntax import is_did, parse_at_uri
 from search.query.nodes import (
@@ -30,10 +30,7 @@ from search.query.nodes import (
 from search.query.operators import InvalidQueryError
 from storage.collections import (
     COLLECTION_IDS,
-    FEED_LIKE,
-    FOLLOW_SUBJECT,
     GRAPH_LIST,
-    NO_RKEY,
 )
 from storage.postgres.pool import Conn
 from storage.records.addresses import (
@@ -42,8 +39,7 @@ from storage.records.addresses import (
     find_addresses,
     find_handles,
 )
-from storage.records.links import partition_of
-from storage.records.record_rows import fetch_pieces
+from storage.records.record_allowance import Allowance
 from storage.states import STATUS_ACTIVE
 
 MAX_FOLLOWS: Final = 5_000
@@ -53,7 +49,9 @@ MAX_LIKES: Final = 2_000
 MAX_MEMBERS: Final = 5_000
 """Members of lists that a search reads, the latest first."""
 MAX_PLACES: Final = 4
-_LIKE: Final = COLLECTION_IDS[FEED_LIKE]
+MAX_READ_FOLLOWS: Final = 10_000
+_LIKE_BYTES: Final = 2_000_000
+_LIKE_ITEMS: Final = 50_000
 _LIST: Final = COLLECTION_IDS[GRAPH_LIST]
 
 
@@ -90,45 +88,48 @@ def _authors(dids: Iterable[str]) -> Sequence[Node]:
     return filters(Kind.AUTHOR, dids)
 
 
-def _find_follows(conn: Conn, viewer: str) -> list[str]:
+def followed_ids(conn: Conn, actor: int) -> list[int]:
+    """Return the accounts that an account follows, the latest first."""
     rows = conn.execute(
-        f"""
-        SELECT a.did FROM (
-            SELECT l.target_actor FROM {partition_of(FOLLOW_SUBJECT)} l
-            WHERE l.path = %s AND l.target_rkey = %s
-              AND l.actor = (SELECT id FROM actor WHERE did = %s)
-            ORDER BY l.sort_at DESC, l.rkey DESC LIMIT %s
-        ) f JOIN actor a ON a.id = f.target_actor
+        """
+        SELECT target_actor FROM (SELECT target_actor, sort_at FROM link_follow
+                                  WHERE actor = %s LIMIT %s) AS followed
+        ORDER BY sort_at DESC LIMIT %s
         """,
-        (FOLLOW_SUBJECT, NO_RKEY, viewer, MAX_FOLLOWS),
+        (actor, MAX_READ_FOLLOWS, MAX_FOLLOWS),
     )
+    return [row[0] for row in rows]
+
+
+def liked_records(
+    conn: Conn, actor: int, limit: int, allowance: Allowance
+) -> list[Address]:
+    """Return the records of the newest likes of an account, as the index knows them."""
+    # Likes have no index by their account: the records are read by their keys.
+    rows = conn.execute(
+        "SELECT rkey FROM record WHERE actor = %s AND collection = %s"
+        " ORDER BY rkey DESC LIMIT %s",
+        (actor, LIKE, limit),
+    ).fetchall()
+    addresses = [Address(actor, LIKE, row[0]) for row in rows]
+    likes = load_records(conn, addresses, allowance)
+    subjects = (record.value.get("subject") for record in likes.values())
+    uris = (s.get("uri") for s in subjects if isinstance(s, dict))
+    found = find_addresses(conn, [uri for uri in uris if isinstance(uri, str)])
+    return [*found.values()]
+
+
+def _find_follows(conn: Conn, viewer: str) -> list[str]:
+    actor = find_actors(conn, [viewer]).get(viewer)
+    followed = [] if actor is None else followed_ids(conn, actor)
+    rows = conn.execute("SELECT did FROM actor WHERE id = ANY(%s)", (followed,))
     return [did for (did,) in rows]
 
 
 def _find_likes(conn: Conn, viewer: str) -> list[Address]:
-    # Likes have no index by their account: the records are read by their keys.
-    rows = conn.execute(
-        """
-        SELECT actor, collection, rkey FROM record
-        WHERE actor = (SELECT id FROM actor WHERE did = %s) AND collection = %s
-        ORDER BY rkey DESC LIMIT %s
-        """,
-        (viewer, _LIKE, MAX_LIKES),
-    ).fetchall()
-    uris: dict[str, None] = {}
-    for _, records in fetch_pieces(conn, rows):
-        uris |= dict.fromkeys(_subjects(records.values()))
-    return [*find_addresses(conn, uris).values()]
-
-
-def _subjects(blocks: Iterable[bytes]) -> Iterator[str]:
-    """Return the AT-URIs of liked records. Likes of any form are stored."""
-    for block in blocks:
-        value: Any = decode_fast(block)
-        subject = value.get("subject") if isinstance(value, dict) else None
-        uri = subject.get("uri") if isinstance(subject, dict) else None
-        if isinstance(uri, str):
-            yield uri
+    actor = find_actors(conn, [viewer]).get(viewer)
+    allowance = Allowance(_LIKE_BYTES, _LIKE_ITEMS)
+    return [] if actor is None else liked_records(conn, actor, MAX_LIKES, allowance)
 
 
 def _find_members(session: Session, value: str) -> list[str]:

@@ -81,7 +81,9 @@ def parse_query(
         raise InvalidQueryError("the query is not valid Unicode") from None
     if size > MAX_QUERY_BYTES:
         raise InvalidQueryError(f"the query is over {MAX_QUERY_BYTES} bytes")
-    parser = _Parser(text.translate(_CHARACTERS), resolve_handle, viewer, base or Query())
+    parser = _Parser(
+        text.translate(_CHARACTERS), resolve_handle, viewer, base or Query()
+    )
     return parser.parse()
 
 
