@@ -29,9 +29,9 @@ from storage.postgres.pool import Pool
 
 BENCH: Final = "relevance"
 
-_POSTS: Final = 2_000
+POSTS: Final = 2_000
 """Generated posts of a language."""
-_KNOWN: Final = 100
+KNOWN: Final = 100
 """Known items of a language; each gives a query of every form."""
 _QUICK: Final = 20
 """Divisor of both in a quick run."""
@@ -44,8 +44,8 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
         scores = measure_all(
             index.pool,
             LANGUAGES[:2] if quick else LANGUAGES,
-            posts=_POSTS // part,
-            known=_KNOWN // part,
+            posts=POSTS // part,
+            known=KNOWN // part,
             progress=progress,
         )
     if page := os.environ.get("BIGWORLD_BENCH_PAGE"):
@@ -60,18 +60,19 @@ def measure_all(
     *,
     posts: int,
     known: int,
+    judged: int | None = None,
     progress: Progress,
 ) -> dict[str, Scores]:
     """Fill an empty index with the corpus; return the figures of each engine.
 
-    `posts` are generated and `known` items drawn for each language. The baseline
-    comes first.
+    `posts` are generated, `known` items drawn and `judged` queries taken for each
+    language. The baseline comes first.
     """
     files = [load_language(code) for code in languages]
     texts = [p for one in files for p in (*one.posts, *generate_posts(one, posts))]
     placed = place_posts(texts)
     tasks = Tasks(
-        [query for one in files for query in one.queries],
+        [query for one in files for query in one.queries[:judged]],
         [item for one in files for item in make_known_items(one, placed, known)],
         placed,
     )
