@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -23,7 +22,7 @@ from bench.relevance.filling import Placed, fill_engine, place_posts, store_post
 from bench.relevance.judging import Scores, Tasks, measure
 from bench.relevance.known_items import FORMS, make_known_items
 from bench.relevance.measures import mean
-from bench.relevance.tables import to_failures, to_page
+from bench.relevance.tables import replace_figures, to_failures, to_page
 from storage.outbox import put_outbox
 from storage.postgres.pool import Pool
 
@@ -37,8 +36,14 @@ _QUICK: Final = 20
 """Divisor of both in a quick run."""
 
 
-def run(quick: bool, progress: Progress) -> list[Metric]:
-    """Measure every engine; `BIGWORLD_BENCH_PAGE` names a file for the tables."""
+def run(
+    quick: bool,
+    progress: Progress,
+    *,
+    page: Path | None = None,
+    failures: Path | None = None,
+) -> list[Metric]:
+    """Measure every engine; write tables into `page`, failed queries to `failures`."""
     part = _QUICK if quick else 1
     with open_index() as index:
         scores = measure_all(
@@ -48,9 +53,10 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
             known=KNOWN // part,
             progress=progress,
         )
-    if page := os.environ.get("BIGWORLD_BENCH_PAGE"):
-        Path(page).write_text(to_page(scores))
-        Path(page).with_suffix(".failures.txt").write_text(to_failures(scores))
+    if page is not None:
+        page.write_text(replace_figures(page.read_text(), to_page(scores)))
+    if failures is not None:
+        failures.write_text(to_failures(scores))
     return [*_metrics(scores)]
 
 
