@@ -26,6 +26,8 @@ class RecordText:
     quotes: tuple[str, ...] = ()
     reply_parent: str | None = None
     reply_root: str | None = None
+    alt: str = ""
+    card: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,10 @@ class RecordDocument:
     """A record with text: a post, a feed generator, a list, a record of any lexicon.
 
     `text` is cleaned and cut (storage.postgres.text). `title` weighs more: the name of
-    a feed, list or starter pack. `features` is a subset of media, images, video, link,
-    reply, quote. Domains are lower case, `mentions` DIDs, `quotes` AT-URIs, tags
-    without #.
+    a feed, list or starter pack. `alt` holds the alt texts of pictures and videos,
+    `card` the title and description of a link card. `features` is a subset of media,
+    images, video, link, reply, quote. Domains are lower case, `mentions` DIDs,
+    `quotes` AT-URIs, tags without #.
     """
 
     address: Address
@@ -62,6 +65,12 @@ class RecordDocument:
     reposts: int
     replies: int
     quote_count: int
+    alt: str = ""
+    card: str = ""
+    quoted: str = ""
+    """Start of the quoted posts' texts, as they are in the index."""
+    detected: str = ""
+    """Language of the text (search.text.languages), `und` if unknown."""
 
 
 @dataclass(frozen=True, slots=True)

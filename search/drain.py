@@ -7,7 +7,7 @@ of the drain, so entries may be late, repeated or out of order.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -16,6 +16,8 @@ from protocol.errors import InvalidRecordError
 from protocol.syntax import tid_from_int, tid_time_us
 from search.documents import ActorDocument, RecordDocument, RecordText
 from search.engines.contract import SearchEngine
+from search.text.languages import detect_language
+from search.topics import note_topics
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, FEED_POST, NO_COLLECTION
 from storage.outbox import delete_outbox, take_outbox
 from storage.postgres.arrays import int_columns
@@ -23,7 +25,7 @@ from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
 from storage.postgres.text import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, clean_text
 from storage.postgres.transaction import retry_conflicts, whole_transaction
-from storage.records.addresses import Address, name_addresses_in
+from storage.records.addresses import Address, find_addresses, name_addresses_in
 from storage.records.record_rows import fetch_pieces
 from storage.records.stats import PostStats, fetch_post_stats, fetch_subject_likes
 from storage.records.web_urls import MAX_DOMAIN_CHARS, domain_of
@@ -33,6 +35,7 @@ _PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
 _POST: Final = COLLECTION_IDS[FEED_POST]
 _MAX_FILTER_CHARS: Final = 2_048
 """Maximum length of a tag, a URL or a mention."""
+MAX_QUOTED_CHARS: Final = 1_000
 _NO_STATS: Final = PostStats()
 _LOCK: Final = 0x6F7574626F78  # "outbox": one drain at a time
 
@@ -87,10 +90,22 @@ def drain_outbox(conn: Conn, engine: SearchEngine, texts: Texts, limit: int) -> 
         engine.put(
             conn, [*documents, *(accounts[a].document for a in sorted(about - gone))]
         )
+        note_topics(conn, documents, datetime.now(UTC))
         crashpoint(Crashpoint.OUTBOX_TOLD)
         delete_outbox(conn, [number for number, _ in entries])
         crashpoint(Crashpoint.OUTBOX_CLEARED)
         return len(entries)
+
+
+def read_document(
+    conn: Conn, texts: Texts, address: Address
+) -> tuple[RecordDocument | None, bool]:
+    """Return the document of a record as the drain makes it, and True if its account
+    may be shown."""
+    accounts = _load_accounts(conn, {address.actor})
+    account = accounts.get(address.actor)
+    found = _load_documents(conn, texts, [address], accounts)
+    return (found[0] if found else None), account is not None and account.shown
 
 
 def queue_records(conn: Conn, texts: Texts, actors: Collection[int]) -> None:
@@ -175,6 +190,7 @@ def _read_documents(
     stats = {Address(a, _POST, key): found for (a, key), found in counts.items()}
     likes = fetch_subject_likes(conn, [a for a in values if a.collection != _POST])
     stats |= {Address(*key): PostStats(likes=found) for key, found in likes.items()}
+    documents: list[RecordDocument] = []
     for address, value in values.items():
         if address in failed or address not in uris:
             continue
@@ -188,7 +204,34 @@ def _read_documents(
             stats.get(address, _NO_STATS),
         )
         if document is not None:
-            yield document
+            documents.append(document)
+    quoted = _load_quoted(conn, texts, {u for d in documents for u in d.quotes})
+    for document in documents:
+        if found := [quoted[uri] for uri in document.quotes if uri in quoted]:
+            document = replace(document, quoted="\n".join(found))
+        yield document
+
+
+def _load_quoted(conn: Conn, texts: Texts, uris: Collection[str]) -> dict[str, str]:
+    """Return the start of the texts of quoted records of shown accounts."""
+    if not uris:
+        return {}
+    addresses = find_addresses(conn, uris)
+    accounts = _load_accounts(conn, {a.actor for a in addresses.values()})
+    shown = {
+        address: uri
+        for uri, address in addresses.items()
+        if address.actor in accounts and accounts[address.actor].shown
+    }
+    found: dict[str, str] = {}
+    for _, values in fetch_pieces(conn, sorted(shown)):
+        for address, block in values.items():
+            uri = shown[address]
+            text = _read_text(texts, uri.split("/")[3], decode_fast(block))
+            if text is not None:
+                whole = f"{text.title}\n{text.text}".strip()
+                found[uri] = clean_text(whole, MAX_QUOTED_CHARS)
+    return found
 
 
 def _make_document(
@@ -200,14 +243,9 @@ def _make_document(
     times: tuple[datetime, datetime] | None,
     stats: PostStats,
 ) -> RecordDocument | None:
-    value = decode_fast(block)
-    if not isinstance(value, dict):
-        return None
     _, _, _, nsid, rkey = uri.split("/")
-    try:
-        text = texts.read(nsid, value)
-    except InvalidRecordError:
-        return None
+    value = decode_fast(block)
+    text = _read_text(texts, nsid, value)
     if text is None:
         return None
     if times is None:
@@ -245,7 +283,17 @@ def _make_document(
         reposts=stats.reposts,
         replies=stats.replies,
         quote_count=stats.quotes,
+        alt=clean_text(text.alt, MAX_DOCUMENT_CHARS),
+        card=clean_text(text.card, MAX_DOCUMENT_CHARS),
+        detected=detect_language(f"{text.title}\n{text.text}", text.langs),
     )
+
+
+def _read_text(texts: Texts, nsid: str, value: Any) -> RecordText | None:
+    try:
+        return texts.read(nsid, value) if isinstance(value, dict) else None
+    except InvalidRecordError:
+        return None
 
 
 def _clean(texts: Sequence[str]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from indexer.links import Target, parse_link
 from protocol.errors import InvalidRecordError
 from protocol.syntax import is_did
 from search.documents import RecordText
+from search.text.tags import tags_in
 from storage.postgres.text import clean_text
 from storage.records.rows import POST
 
@@ -85,21 +86,22 @@ def to_rows(value: Value, source: Source, names: Names) -> list[RowOut]:
 
 
 def to_text(value: Value) -> RecordText:
-    """Return the text with alt texts and link cards, tags, mentions and URLs."""
+    """Return the text, alt texts, link card, tags, mentions and URLs."""
     embed = value.get("embed")
     features = list(_facet_features(value))
+    text = require_text(value, "text")
     tags = [*strings_of(value.get("tags")), *_field(features, FACET_TAG, "tag")]
+    tags = [*tags[:_MAX_TAGS], *tags_in(text)]
     urls = _field(features, FACET_LINK, "uri")
-    extra: list[str] = []
+    alt: list[str] = []
+    card: list[str] = []
     if isinstance(embed, dict):
-        _read_embed(embed, extra, urls)
+        _read_embed(embed, alt, card, urls)
     reply = value.get("reply")
     return RecordText(
-        text="\n".join([require_text(value, "text"), *extra]),
+        text=text,
         langs=tuple(_langs(value) or ()),
-        tags=tuple(
-            dict.fromkeys(clean_text(tag, _MAX_TAG_CHARS) for tag in tags[:_MAX_TAGS])
-        ),
+        tags=tuple(dict.fromkeys(clean_text(tag, _MAX_TAG_CHARS) for tag in tags)),
         mentions=tuple(dict.fromkeys(_mentioned(features)))[:_MAX_MENTIONS],
         urls=tuple(
             dict.fromkeys(clean_text(u, _MAX_URL_CHARS) for u in urls[:_MAX_TAGS])
@@ -108,6 +110,8 @@ def to_text(value: Value) -> RecordText:
         quotes=tuple(_quotes(value)),
         reply_parent=_uri(reply, "parent"),
         reply_root=_uri(reply, "root"),
+        alt="\n".join(alt),
+        card="\n".join(card),
     )
 
 
@@ -174,23 +178,25 @@ def _mentioned(features: list[Mapping[str, Any]]) -> Iterator[str]:
     return filter(is_did, _field(features, FACET_MENTION, "did"))
 
 
-def _read_embed(embed: Mapping[str, Any], texts: list[str], urls: list[str]) -> None:
-    """Append the texts and URLs of a picture, a video or a link card."""
+def _read_embed(
+    embed: Mapping[str, Any], alts: list[str], card: list[str], urls: list[str]
+) -> None:
+    """Append the texts and URLs of pictures, a video or a link card."""
     media = embed.get("media")
     if isinstance(media, dict):
-        _read_embed(media, texts, urls)
+        embed = {**media, **embed}
     alt = embed.get("alt")
     if isinstance(alt, str):
-        texts.append(alt)
+        alts.append(alt)
     images = embed.get("images")
     for image in images if isinstance(images, list) else ():
         if isinstance(image, dict) and isinstance(image.get("alt"), str):
-            texts.append(image["alt"])
+            alts.append(image["alt"])
     external = embed.get("external")
     if isinstance(external, dict):
         for field in ("title", "description"):
             if isinstance(external.get(field), str):
-                texts.append(external[field])
+                card.append(external[field])
         if isinstance(external.get("uri"), str):
             urls.append(external["uri"])
 

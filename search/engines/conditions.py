@@ -32,7 +32,7 @@ from search.query.nodes import (
 )
 from storage.postgres.arrays import int_columns
 
-_PREFIXES: Final = {
+LEXEME_PREFIXES: Final = {
     Kind.TAG: TAG,
     Kind.MENTION: MENTION,
     Kind.DOMAIN: DOMAIN,
@@ -74,7 +74,7 @@ def find_conditions(
 def is_lexical(node: Node) -> bool:
     """Return True if the words of a document alone decide."""
     if isinstance(node, Filter):
-        return node.kind in _PREFIXES
+        return node.kind in LEXEME_PREFIXES
     if isinstance(node, AllOf | AnyOf):
         return bool(node.items) and all(is_lexical(item) for item in node.items)
     return is_lexical(node.item) if isinstance(node, Not) else True
@@ -100,7 +100,7 @@ def _any_condition(node: AnyOf) -> Condition:
     sets: dict[Kind, list[Filter]] = {}
     parts: list[Condition] = []
     for item in node.items:
-        if isinstance(item, Filter) and item.kind not in _PREFIXES:
+        if isinstance(item, Filter) and item.kind not in LEXEME_PREFIXES:
             sets.setdefault(item.kind, []).append(item)
         else:
             parts.append(node_condition(item))
@@ -134,7 +134,7 @@ def lexical_text(node: Node) -> str:
     if isinstance(node, Words):
         return encode_clause(node)
     if isinstance(node, Filter):
-        return any_of(_PREFIXES[node.kind], [node.value])
+        return any_of(LEXEME_PREFIXES[node.kind], [node.value])
     if isinstance(node, Not):
         return "!" + lexical_text(node.item)
     assert isinstance(node, AllOf | AnyOf)

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from search.documents import ActorDocument, Document, RecordDocument
-from search.engines.conditions import find_conditions
+from search.engines.conditions import LEXEME_PREFIXES, find_conditions
 from search.engines.contract import (
     ActorHit,
     EngineStats,
@@ -25,27 +25,14 @@ from search.engines.contract import (
     TooCostlyError,
 )
 from search.engines.spelling import correct
-from search.engines.tsvector import (
-    DOMAIN,
-    FEATURE,
-    LANG,
-    MENTION,
-    PARENT,
-    QUOTE,
-    ROOT,
-    TAG,
-    URL,
-    encode_clause,
-    encode_tsvector,
-)
+from search.engines.tsvector import encode_clause, encode_tsvector
 from search.query.nodes import AllOf, Node, Query, Words, required
-from search.query.operators import normalize_tag
-from search.tokens import tokenize
+from search.terms import FIELDS, read_terms
+from search.text.tokens import query_tokens, tokenize
 from storage.postgres.arrays import int_columns
 from storage.postgres.instants import from_micros, to_micros
 from storage.postgres.pool import Conn, Pool
 from storage.records.addresses import Address
-from storage.records.web_urls import normalize_url
 
 TOP_CANDIDATES = 5_000
 """Newest matches that compete for the top places."""
@@ -58,6 +45,7 @@ class PostgresEngine:
 
     pool: Pool
     name: str = "postgres"
+    external: bool = False
 
     def put(self, conn: Conn, documents: Sequence[Document]) -> None:
         """Insert or replace documents."""
@@ -239,8 +227,8 @@ class PostgresEngine:
         after: list[Any] | None,
         follows: Sequence[int],
     ) -> list[ActorHit]:
-        wanted = text.strip().removeprefix("@").lower()
-        tokens = tokenize(wanted)
+        wanted = text.replace("\0", " ").strip().removeprefix("@").lower()
+        tokens = [token for c in query_tokens(wanted) for token in c.tokens]
         if not tokens:
             return []
         last = len(tokens) - 1
@@ -295,28 +283,18 @@ class PostgresEngine:
 
 
 def _record_vector(document: RecordDocument) -> str:
-    filters = [TAG + normalize_tag(tag) for tag in document.tags]
-    filters += [MENTION + did for did in document.mentions]
-    filters += [DOMAIN + name for d in document.domains for name in _parents(d)]
-    filters += [URL + normalize_url(url) for url in document.urls]
-    filters += [LANG + lang.lower().split("-")[0] for lang in document.langs]
-    filters += [FEATURE + feature for feature in document.features]
-    filters += [QUOTE + uri for uri in document.quotes]
-    for prefix, uri in (
-        (PARENT, document.reply_parent),
-        (ROOT, document.reply_root),
-    ):
-        if uri is not None:
-            filters.append(prefix + uri)
+    terms = read_terms(document)
     return encode_tsvector(
-        [(tokenize(document.title), "A"), (tokenize(document.text), "")], filters
+        [
+            (terms.fields.get(name, ()), weight)
+            for name, weight in zip(FIELDS, "ABCCD", strict=True)
+        ],
+        [
+            LEXEME_PREFIXES[f.kind] + f.value
+            for f in terms.filters
+            if f.kind in LEXEME_PREFIXES
+        ],
     )
-
-
-def _parents(domain: str) -> list[str]:
-    # domain:example.com finds links to www.example.com too.
-    labels = domain.split(".")
-    return [".".join(labels[i:]) for i in range(max(1, len(labels) - 1))]
 
 
 def _actor_vector(document: ActorDocument) -> str:

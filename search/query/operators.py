@@ -150,8 +150,3 @@ def read_place(value: str, viewer: str | None) -> tuple[Place, str]:
     if viewer is None:
         raise InvalidQueryError(f"in:{value} needs a signed-in account")
     return place, viewer
-
-
-def normalize_tag(tag: str) -> str:
-    """Return a tag as it is compared: case folded, without leading `#`."""
-    return tag.lstrip("#＃").casefold()[:64]

@@ -28,20 +28,23 @@ from search.query.operators import (
     TIMES,
     InvalidQueryError,
     ResolveHandle,
-    normalize_tag,
     parse_moment,
     read_likes,
     read_place,
     read_value,
     resolve_account,
 )
-from search.tokens import is_cjk, tokenize
+from search.text.tags import normalize_tag
+from search.text.tokens import Clause, query_tokens
+from search.text.tokens import phrase as join_phrase
 
 MAX_QUERY_BYTES: Final = 1_024
 """Longer query strings are refused: they cost too much."""
 MAX_PARTS: Final = 32
 MAX_DEPTH: Final = 8
 _EITHER: Final = frozenset({Kind.AUTHOR, Kind.LANG})
+_QUOTES: Final = str.maketrans(dict.fromkeys("“”„‟＂", '"'))
+"""Quotes that keyboards put in the place of the straight one."""
 # query = group { OR group }
 # group = part { part }
 # part  = [-] ( word | "phrase" | #tag | @handle | operator:value | ( query ) )
@@ -50,7 +53,7 @@ _PART: Final = re.compile(
         (?P<or>OR|\|)(?=[\s(]|$)
       | (?P<neg>-)?(?:
             (?P<open>\()
-          | (?P<op>[A-Za-z][A-Za-z_-]*):(?P<gap>[ \t]*)
+          | (?P<op>[A-Za-z][A-Za-z_-]*)[:：](?P<gap>[ \t]*)
             (?:"(?P<quoted>[^"]*)"?|(?P<value>\S+))
           | "(?P<phrase>[^"]*)"?
           | (?P<bare>\S+)
@@ -72,9 +75,15 @@ def parse_query(
     `resolve_handle` returns the DID of a handle or None. Raises InvalidQueryError,
     whose message quotes the part.
     """
-    if len(text.encode("utf-8", "replace")) > MAX_QUERY_BYTES:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidQueryError("the query is not valid Unicode") from None
+    if size > MAX_QUERY_BYTES:
         raise InvalidQueryError(f"the query is over {MAX_QUERY_BYTES} bytes")
-    parser = _Parser(text, resolve_handle, viewer, base or Query())
+    if "\0" in text:
+        raise InvalidQueryError("the query holds a NUL character")
+    parser = _Parser(text.translate(_QUOTES), resolve_handle, viewer, base or Query())
     return parser.parse()
 
 
@@ -113,6 +122,12 @@ def join(items: list[Node]) -> Node:
     return all_of(*others, *(any_of(*same) for same in either.values()))
 
 
+def to_node(clause: Clause) -> Node:
+    """Return the words of a clause, or its other spellings."""
+    words = Words(clause.tokens, clause.prefix)
+    return any_of(words, *(Words((variant,)) for variant in clause.variants))
+
+
 class _Parser:
     def __init__(
         self,
@@ -146,7 +161,7 @@ class _Parser:
     def _read(self, match: re.Match[str]) -> int:
         """Read one part; return the place of the next."""
         if match["or"]:
-            self._has_or = True
+            self._has_or = self._has_or or len(self._stack) == 1
             self._stack[-1].turn()
             return match.end()
         if match["open"]:
@@ -200,13 +215,13 @@ class _Parser:
             self._add_words(word, negated)
 
     def _add_words(self, text: str, negated: bool, *, phrase: bool = False) -> None:
-        tokens = tokenize(text)
-        if not tokens:
+        clauses = query_tokens(text)
+        if not clauses:
             return
-        if phrase or is_cjk(text):
-            self._add(Words(tuple(tokens)), negated)
+        if phrase and (whole := join_phrase(text)):
+            self._add(to_node(whole), negated)
         else:
-            self._add(all_of(*(Words((token,)) for token in tokens)), negated)
+            self._add(all_of(*map(to_node, clauses)), negated)
 
     def _add_operator(self, name: str, value: str, negated: bool, gap: str) -> None:
         shown = f"{'-' if negated else ''}{name}:{value}"

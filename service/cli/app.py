@@ -208,6 +208,29 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def verify(
+    uri: Annotated[str, typer.Argument(metavar="AT-URI", help="The record.")],
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="URL",
+            help="The server of the proof; by default the running provider.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that an account signed a record, without trust in the server.
+
+    Exits 1 for a record that the account's signed repo does not hold.
+    """
+    from service.cli.groups import read_config
+    from service.cli.verify import verify as command
+
+    command(read_config(), uri, server, as_json=as_json)
+
+
+@app.command()
 def check() -> None:
     """Lint, format, types, import layers, schema equal to migrations."""
     from rich.console import Console

@@ -1,54 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sample_documents import DIDS, POST, document
 
-from search.documents import ActorDocument, RecordDocument
+from search.documents import ActorDocument
 from search.engines.postgres import PostgresEngine
 from search.engines.spelling import correct, edit_distance, refresh_words
 from search.query.nodes import Query
 from search.query.parser import parse_query
-from storage.collections import COLLECTION_IDS, FEED_POST
 from storage.postgres.pool import Conn, open_pool
 from storage.records.addresses import Address
-
-POST = COLLECTION_IDS[FEED_POST]
-START = datetime(2026, 1, 1, tzinfo=UTC)
-DIDS = {n: f"did:plc:{'abc'[n - 1] * 24}" for n in (1, 2, 3)}
-
-
-def document(n: int, text: str, **fields: Any) -> RecordDocument:
-    actor = fields.pop("actor", 1)
-    base = RecordDocument(
-        address=Address(actor, fields.pop("collection", POST), n),
-        uri="",
-        collection=FEED_POST,
-        rkey=str(n),
-        did=DIDS[actor],
-        handle=None,
-        title="",
-        text=text,
-        langs=(),
-        tags=(),
-        mentions=(),
-        domains=(),
-        urls=(),
-        features=(),
-        quotes=(),
-        reply_parent=None,
-        reply_root=None,
-        created_at=START,
-        sort_at=START + timedelta(minutes=n),
-        likes=0,
-        reposts=0,
-        replies=0,
-        quote_count=0,
-    )
-    return replace(base, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -264,5 +229,7 @@ def test_edit_distance(a: str, b: str, distance: int) -> None:
 
 def test_no_query_text_breaks_the_sql(engine: PostgresEngine) -> None:
     for text in ("' OR 1=1 --", "\\", "a'b\\'c", "!!!", "(((", "& | !", "\x00", "%s"):
-        found(engine, text)
+        # The parser refuses a NUL itself.
+        if "\x00" not in text:
+            found(engine, text)
         engine.search_actors(text, limit=1)

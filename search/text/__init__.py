@@ -1,0 +1,1 @@
+"""Text of every script: tokens, stems, languages, tags and highlights."""
