@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from indexer.collections.texts import TEXTS
-from search.drain import drain_outbox
+from search.drain import LogMatches, drain_outbox
 from search.engines.contract import EngineUnavailableError, SearchEngine
 from search.engines.external import ExternalEngine
 from search.rebuild import adopt_engine, work_beside
@@ -25,18 +25,23 @@ _FIRST_WAIT_S: Final = 1.0
 _LAST_WAIT_S: Final = 60.0
 
 
-def search_drain(pool: Pool, engine: SearchEngine) -> PollingThread:
-    """Return a thread that writes queued documents."""
-    drain = _Drain(pool, engine)
+def search_drain(
+    pool: Pool, engine: SearchEngine, log_matches: LogMatches | None = None
+) -> PollingThread:
+    """Return a thread that writes queued documents and matches saved searches."""
+    drain = _Drain(pool, engine, log_matches)
     return PollingThread("search_drain", drain.step, poll_s=_POLL_S)
 
 
 class _Drain:
     """One step after the other; after a failure of the engine it waits longer."""
 
-    def __init__(self, pool: Pool, engine: SearchEngine) -> None:
+    def __init__(
+        self, pool: Pool, engine: SearchEngine, log_matches: LogMatches | None
+    ) -> None:
         self._pool = pool
         self._engine = engine
+        self._log_matches = log_matches
         self._adopted = False
         self._wait_s = 0.0
         self._next_at = 0.0
@@ -64,7 +69,7 @@ class _Drain:
             if not self._adopted:
                 adopt_engine(conn, engine)
                 self._adopted = True
-            drained = drain_outbox(conn, engine, TEXTS, limit)
+            drained = drain_outbox(conn, engine, TEXTS, limit, self._log_matches)
             return work_beside(conn, engine, TEXTS) or drained > 0
 
     def _fail(self, why: str) -> None:

@@ -81,6 +81,8 @@ class State:
         # Levels of quotes loaded below a post.
         self.quoted_to: dict[Address, int] = {}
         self.named: dict[Address, Named] = {}
+        # Newest members of loaded lists: record key and account.
+        self.members: dict[Address, list[tuple[int, int]]] = {}
         self.records: dict[Address, Record] = {}
         self.declarations: dict[tuple[int, str], Record] = {}
         self.reposts: dict[Address, Repost] = {}
@@ -199,6 +201,12 @@ class State:
             self.records |= found
             if name:
                 self.name(found)
+
+    def load_record_labels(self, addresses: Iterable[Address]) -> None:
+        """Load the labels of loaded records."""
+        self._load_labels(
+            {a: self.records[a].cid for a in addresses if a in self.records}
+        )
 
     def _load_labels(self, subjects: Mapping[Address, str | None]) -> None:
         """Load the accepted labelers' labels. `subjects` gives the CID that is

@@ -23,7 +23,7 @@ search_outbox = table(
     int8("rkey"),
     int4("actor"),
     int4("collection"),
-    # put | delete: a hint. The drain reads the current row and decides.
+    # new | import | put (storage.outbox.Cause)
     text("op", server_default="put"),
 )
 
@@ -39,6 +39,31 @@ job = table(
     text("error", nullable=True),
     sa.UniqueConstraint("kind", "key"),
     sa.Index("job_kind_not_before_idx", "kind", "not_before"),
+)
+
+# Lexicons of records that the code does not know. `document` is NULL while unknown,
+# `plan` the derived roles of fields (indexer.collections.field_plan), `refs` the
+# lexicons that it refers to, `requeue` the position of the search documents that are
+# made again: [] at the start, NULL at the end.
+lexicon = table(
+    "lexicon",
+    text("nsid", primary_key=True),
+    # folder | network | unknown
+    text("source"),
+    text("document", nullable=True),
+    sa.Column("plan", pg.JSONB, nullable=True),
+    sa.Column(
+        "refs", pg.ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'")
+    ),
+    text("error", nullable=True),
+    time("fetched_at", server_default=NOW),
+    sa.Column("requeue", pg.JSONB, nullable=True),
+    sa.Index("lexicon_refs_idx", "refs", postgresql_using="gin"),
+    sa.Index(
+        "lexicon_requeue_idx",
+        "nsid",
+        postgresql_where=sa.text("requeue IS NOT NULL"),
+    ),
 )
 
 lease = table(
