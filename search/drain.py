@@ -93,12 +93,13 @@ def drain_outbox(
 ) -> int:
     """Write up to `limit` entries to the engine, remove them and return their number.
 
-    `log_matches` gets the new and changed records. When the engine fails, the entries
-    stay. Returns 0 while another drain runs, since the slower of two could write an old
-    document last.
+    `log_matches` gets the new and changed records, in the transaction that removes
+    their entries. When the engine fails, the entries stay. Returns 0 while another
+    drain runs, since the slower of two could write an old document last.
     """
-    drain = _drain_outside if engine.external else _drain_inside
-    return drain(conn, engine, texts, limit, log_matches)
+    if engine.external:
+        return _drain_outside(conn, engine, texts, limit, log_matches)
+    return _drain_inside(conn, engine, texts, limit, log_matches)
 
 
 @retry_conflicts
@@ -109,7 +110,6 @@ def _drain_inside(
     limit: int,
     log_matches: LogMatches | None,
 ) -> int:
-    """Drain in one transaction, which the engine writes in too."""
     with whole_transaction(conn):
         lock = conn.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone()
         if lock != (True,):
@@ -117,9 +117,8 @@ def _drain_inside(
         work = _read_work(conn, texts, limit)
         if work is None:
             return 0
-        queue_records(conn, texts, work.returned)
         _tell(conn, engine, work)
-        _finish(conn, work, log_matches)
+        _finish(conn, texts, work, log_matches)
         crashpoint(Crashpoint.OUTBOX_CLEARED)
     return len(work.entries)
 
@@ -144,8 +143,7 @@ def _drain_outside(
             return 0
         _tell(None, engine, work)
         with whole_transaction(conn):
-            queue_records(conn, texts, work.returned)
-            _finish(conn, work, log_matches)
+            _finish(conn, texts, work, log_matches)
         crashpoint(Crashpoint.OUTBOX_CLEARED)
     return len(work.entries)
 
@@ -196,7 +194,10 @@ def _tell(conn: Conn | None, engine: SearchEngine, work: _Work) -> None:
     crashpoint(Crashpoint.OUTBOX_TOLD)
 
 
-def _finish(conn: Conn, work: _Work, log_matches: LogMatches | None) -> None:
+def _finish(
+    conn: Conn, texts: Texts, work: _Work, log_matches: LogMatches | None
+) -> None:
+    queue_records(conn, texts, work.returned)
     note_topics(conn, work.records, datetime.now(UTC))
     if log_matches is not None and (new := _choose_new(work.entries, work.records)):
         log_matches(conn, new)
