@@ -12,11 +12,7 @@ import typer
 from rich.console import Console
 
 from indexer.collections.texts import TEXTS
-<<<<<<< HEAD
 from search.drain import drain_outbox, queue_everything
-=======
-from search.drain import LogMatches, drain_outbox, queue_everything
->>>>>>> main
 from search.engines.contract import EngineUnavailableError
 from search.engines.external import ExternalEngine
 from search.matches.saved_matcher import SavedMatcher
@@ -25,11 +21,7 @@ from service.cli.groups import AsJson, make_group, read_config
 from service.cli.progress import Report
 from service.cli.provider_client import print_posts, query_provider
 from service.cli.table import print_rows
-<<<<<<< HEAD
 from service.operator_errors import ConfigError, ServiceError
-=======
-from service.operator_errors import ServiceError
->>>>>>> main
 from service.runtime.databases import INDEX, PRIVATE, open_database, open_existing
 from service.runtime.search_engines import make_engine
 from storage.postgres.pool import Conn, open_pool
@@ -101,7 +93,6 @@ def rebuild(
         pool.connection() as conn,
     ):
         engine = make_engine(config, pool, engine_name)
-<<<<<<< HEAD
         drain = partial(
             drain_outbox,
             conn,
@@ -113,19 +104,6 @@ def rebuild(
         if isinstance(engine, ExternalEngine):
             serving = engine.name == config.search_engine
             done = _rebuild_outside(conn, engine, report, drain if serving else None)
-=======
-        log_matches = SavedMatcher(PrivateStore(private)).log_matches
-        if isinstance(engine, ExternalEngine):
-            try:
-                done = _rebuild_outside(
-                    conn,
-                    engine,
-                    report,
-                    log_matches if engine.name == config.search_engine else None,
-                )
-            except EngineUnavailableError as error:
-                raise ServiceError(f"{error}; run it again to go on") from None
->>>>>>> main
             typer.echo(f"{done} accounts written")
             return
         queue_everything(conn, engine)
@@ -142,32 +120,15 @@ def _rebuild_outside(
     conn: Conn,
     engine: ExternalEngine,
     report: Report,
-<<<<<<< HEAD
     drain: Callable[[], int] | None,
 ) -> int:
     """Rebuild step by step, beside the crawler if that runs: both do steps in turn.
 
     `drain` writes new records meanwhile, which would wait for the lock.
-=======
-    log_matches: LogMatches | None,
-) -> int:
-    """Rebuild step by step, beside the crawler if that runs: both do steps in turn.
-
-    With `log_matches`, new records are written too, which would wait for the lock.
->>>>>>> main
     """
     done = 0
-<<<<<<< HEAD
     try:
         while not begin_rebuild(conn, engine):
-=======
-    while (rebuild := engine.state_for_writes().rebuild) is not None:
-        done = rebuild.done
-        report.count("accounts", done, max(done, rebuild.total))
-        if log_matches is not None:
-            drain_outbox(conn, engine, TEXTS, _DRAIN_BATCH, log_matches)
-        if not work_beside(conn, engine, TEXTS):
->>>>>>> main
             time.sleep(_BUSY_S)
         while (rebuild := engine.state_for_writes().rebuild) is not None:
             done = rebuild.done
