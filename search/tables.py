@@ -1,9 +1,9 @@
 """Tables of the search engines, which can be wiped and filled again.
 
-search_document  words and filters of a record with text, in one tsvector
-search_actor     handle, name and description of an account
-search_word      known words and their trigrams, for spelling correction
-search_engine    which indexes of an engine outside Postgres answer
+search_document  words and filters of a record with text, in one tsvector.
+search_actor     handle, name and description of an account.
+search_word      known words and their trigrams, for spelling correction.
+search_engine    the live indexes of an engine outside Postgres.
 
 Topics of posts, for any engine:
 

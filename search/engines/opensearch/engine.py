@@ -17,11 +17,15 @@ from search.engines.contract import (
     RecordPage,
     TooCostlyError,
 )
-from search.engines.encoding import address_of, encode_token, encode_value, micros
+from search.engines.encoding import address_of, micros
 from search.engines.external import ExternalEngine, Fields, IndexMissingError
 from search.engines.external_state import Generation
 from search.engines.live_likes import liked_posts
-from search.engines.opensearch.client import OpenSearchClient, OpenSearchError
+from search.engines.opensearch.actor_search import search_actors
+from search.engines.opensearch.opensearch_client import (
+    OpenSearchClient,
+    OpenSearchError,
+)
 from search.engines.opensearch.query import (
     ACTOR_MAPPINGS,
     RECORD_MAPPINGS,
@@ -30,8 +34,7 @@ from search.engines.opensearch.query import (
     near_words,
     template,
 )
-from search.query.nodes import Kind, Query
-from search.text.tokens import query_tokens
+from search.query.nodes import Query
 from storage.postgres.instants import from_micros
 from storage.postgres.pool import Pool
 
@@ -42,9 +45,6 @@ _MOST_ROUTED: Final = 8
 _FETCHED: Final = 1_000
 _NEAR_HITS: Final = 200
 _MAX_ROUNDS: Final = 20
-_MAX_TOKENS: Final = 16
-_MAX_FOLLOWS: Final = 5_000
-_EXACT, _FOLLOWED, _OTHER = 2, 1, 0
 
 
 class OpenSearchEngine(ExternalEngine):
@@ -208,59 +208,14 @@ class OpenSearchEngine(ExternalEngine):
         after: list[Any] | None,
         follows: Sequence[int],
     ) -> list[ActorHit]:
-        wanted = text.replace("\0", " ").strip().removeprefix("@").lower()
-        tokens = [
-            encode_token(token)
-            for clause in query_tokens(wanted)[:_MAX_TOKENS]
-            for token in clause.tokens
-        ][:_MAX_TOKENS]
-        if not tokens or limit < 1:
-            return []
-        words: list[Fields] = [{"term": {field: token}} for token in tokens[:-1]]
-        words.append({"prefix": {field: tokens[-1]}})
-        exact = {"term": {"handle": encode_value(Kind.AUTHOR, wanted)}}
-        followed = {"terms": {"actor": [int(a) for a in follows[:_MAX_FOLLOWS]]}}
-        groups: dict[int, Fields] = {
-            _EXACT: {"filter": [*words, exact]},
-            _FOLLOWED: {"filter": [*words, followed], "must_not": [exact]},
-            _OTHER: {"filter": words, "must_not": [exact, followed]},
-        }
-        if not follows:
-            del groups[_FOLLOWED]
-
         def find(generation: Generation) -> list[ActorHit]:
-            hits: list[ActorHit] = []
-            for rank, group in groups.items():
-                if len(hits) < limit and (after is None or rank <= after[0]):
-                    start = (
-                        after[1:] if after is not None and rank == after[0] else None
-                    )
-                    hits += self._actor_page(
-                        generation, rank, group, limit - len(hits), start
-                    )
-            return hits
+            index = self._actors(generation)
+            with _missing_indexes():
+                return search_actors(
+                    self._client, index, field, text, limit, after, follows
+                )
 
         return self.reading(find)
-
-    def _actor_page(
-        self,
-        generation: Generation,
-        rank: int,
-        group: Fields,
-        limit: int,
-        start: list[Any] | None,
-    ) -> list[ActorHit]:
-        body: Fields = {
-            "query": {"bool": group},
-            "sort": [{"followers": "desc"}, {"actor": "desc"}],
-            "size": limit,
-            "_source": False,
-        }
-        if start is not None:
-            body["search_after"] = start
-        with _missing_indexes():
-            hits = self._client.search(self._actors(generation), body)["hits"]
-        return [ActorHit(int(hit["_id"]), [rank, *hit["sort"]]) for hit in hits]
 
     def stats(self) -> EngineStats:
         """Return counts, health and a rebuild for the status page."""
@@ -356,7 +311,7 @@ class OpenSearchEngine(ExternalEngine):
     def remove(
         self, generation: Generation, ids: Sequence[str], actors: Sequence[int]
     ) -> None:
-        """Remove documents by ID; those of accounts are looked up first."""
+        """Remove documents by ID; those of accounts are found first."""
         index = self._records(generation)
         with _missing_indexes():
             lines: list[tuple[Fields, Any]] = [

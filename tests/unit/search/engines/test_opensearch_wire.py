@@ -1,4 +1,4 @@
-"""What goes over the wire to OpenSearch, and what is made of its replies."""
+"""Requests to OpenSearch byte by byte, and the handling of its replies."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from loopback_fakes import serving
 
 from search.engines.contract import EngineUnavailableError
 from search.engines.encoding import document_id
-from search.engines.opensearch import client as client_module
-from search.engines.opensearch.client import OpenSearchClient, OpenSearchError
+from search.engines.opensearch import opensearch_client as client_module
 from search.engines.opensearch.engine import OpenSearchEngine
+from search.engines.opensearch.opensearch_client import (
+    OpenSearchClient,
+    OpenSearchError,
+)
 from search.query.parser import parse_query
 from storage.postgres.pool import Conn, Pool
 from storage.records.addresses import Address
