@@ -1,12 +1,17 @@
-"""Tables of the `postgres` search engine, which can be wiped and filled again.
+"""Tables of the search engines, which can be wiped and filled again.
 
 search_document_N  words and filters of a record with text, in one tsvector; 0 holds
                    the newest records, the last the oldest
 search_slice       lower bound and number of records of each of these tables
 search_actor       handle, name and description of an account
 search_word        number of documents of a word or filter, and its misspelt forms
+search_engine      which indexes of an engine outside Postgres answer
 
-The view `search_document` holds all records.
+The view `search_document` holds all records. Topics of posts, for any engine:
+
+search_topic       tags and link domains of the posts of the last hours
+search_topic_hour  distinct accounts by topic and hour, for a week
+search_trend       the topics of the moment, in order
 """
 
 from __future__ import annotations
@@ -71,4 +76,49 @@ search_word = sa.Table(
     sa.Column("variants", pg.ARRAY(sa.Integer), nullable=True),
     sa.PrimaryKeyConstraint("word", name="search_word_pkey"),
     sa.Index("search_word_variants_idx", "variants", postgresql_using="gin"),
+)
+
+search_topic = sa.Table(
+    "search_topic",
+    metadata,
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("actor", sa.Integer, nullable=False),
+    sa.Column("rkey", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint("topic", "actor", "rkey", name="search_topic_pkey"),
+    sa.Index("search_topic_at_idx", "at"),
+)
+
+search_topic_hour = sa.Table(
+    "search_topic_hour",
+    metadata,
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("accounts", sa.Integer, nullable=False),
+    sa.PrimaryKeyConstraint("topic", "hour", name="search_topic_hour_pkey"),
+    sa.Index("search_topic_hour_hour_idx", "hour"),
+)
+
+search_trend = sa.Table(
+    "search_trend",
+    metadata,
+    sa.Column("place", sa.Integer, nullable=False, autoincrement=False),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("rising", sa.Boolean, nullable=False),
+    sa.Column("accounts", sa.Integer, nullable=False),
+    sa.Column("posts", sa.Integer, nullable=False),
+    sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("actors", pg.ARRAY(sa.Integer), nullable=False),
+    sa.PrimaryKeyConstraint("place", name="search_trend_pkey"),
+)
+
+search_engine = sa.Table(
+    "search_engine",
+    metadata,
+    sa.Column("name", sa.Text, nullable=False),
+    # As search.engines.external_state writes it.
+    sa.Column("state", pg.JSONB, nullable=False),
+    sa.Column("failure", sa.Text, nullable=False, server_default=""),
+    sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True),
+    sa.PrimaryKeyConstraint("name", name="search_engine_pkey"),
 )

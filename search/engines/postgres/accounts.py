@@ -65,7 +65,7 @@ class AccountSearch:
 
     def find(self, text: str, limit: int, after: list[Any] | None) -> list[ActorHit]:
         """Return accounts: named, followed, found, and those of mended words."""
-        wanted = text.strip().removeprefix("@").lower()
+        wanted = text.replace("\0", " ").strip().removeprefix("@").lower()
         clauses = query_tokens(wanted)[:MAX_TERMS]
         if not clauses:
             return []
@@ -157,7 +157,7 @@ class AccountSearch:
     @staticmethod
     def _name_range(term: _Term) -> list[str]:
         # "/" follows "." in the order of handles.
-        wanted = term.wanted.replace("\0", "")
+        wanted = term.wanted
         return [wanted, wanted + ".", wanted + "/"]
 
     _UNNAMED: Final = (
@@ -256,8 +256,8 @@ class AccountSearch:
             ORDER BY rank DESC, actor DESC LIMIT %s
             """,
             [
-                term.wanted.replace("\0", ""),
-                term.wanted.replace("\0", "") + "\U0010ffff",
+                term.wanted,
+                term.wanted + "\U0010ffff",
                 term.names,
                 *values,
                 2 * _CAP if place else _CAP + 1,

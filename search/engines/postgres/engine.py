@@ -43,6 +43,7 @@ class PostgresEngine:
 
     pool: Pool
     name: str = "postgres"
+    external: bool = False
     caps: tuple[int, ...] = CAPS
     _words: WordCounter = field(default_factory=WordCounter)
     _frequencies: Frequencies = field(default_factory=Frequencies)
