@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from search.engines.contract import SearchEngine
-from search.engines.meilisearch.client import MeiliClient
 from search.engines.meilisearch.engine import MeilisearchEngine
+from search.engines.meilisearch.index_client import MeiliClient
 from search.engines.postgres import PostgresEngine
 from service.operator_errors import ConfigError
 from service.runtime.config import Config

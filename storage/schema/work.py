@@ -41,10 +41,10 @@ job = table(
     sa.Index("job_kind_not_before_idx", "kind", "not_before"),
 )
 
-# Lexicons of records that the code does not know. `document` is NULL while unknown,
-# `plan` the derived roles of fields (indexer.collections.field_plan), `refs` the
-# lexicons that it refers to, `requeue` the position of the search documents that are
-# made again: [] at the start, NULL at the end.
+# Lexicons of records that the code does not know. `document` is NULL while unknown.
+# `plan` is the derived roles of fields (indexer.collections.field_plan). `refs` names
+# the lexicons that it refers to. `requeue` is the position of the search documents that
+# are made again: [] at the start, NULL at the end.
 lexicon = table(
     "lexicon",
     text("nsid", primary_key=True),

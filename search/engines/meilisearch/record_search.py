@@ -19,7 +19,8 @@ from search.engines.encoding import (
     micros,
 )
 from search.engines.external_state import Generation
-from search.engines.meilisearch.client import MeiliClient
+from search.engines.meilisearch.index_client import MeiliClient
+from search.engines.meilisearch.index_settings import LOCALES, MAX_HITS
 from search.engines.meilisearch.plan import (
     Part,
     Plan,
@@ -28,7 +29,6 @@ from search.engines.meilisearch.plan import (
     query_text,
     range_filters,
 )
-from search.engines.meilisearch.settings import LOCALES, MAX_HITS
 from search.query.nodes import Query
 from search.slices import Slice, walk
 from search.terms import holds

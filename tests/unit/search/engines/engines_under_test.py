@@ -11,8 +11,8 @@ from typing import Any
 from fake_meilisearch import FakeMeilisearch, serving
 
 from search.engines.contract import SearchEngine
-from search.engines.meilisearch.client import MeiliClient
 from search.engines.meilisearch.engine import MeilisearchEngine
+from search.engines.meilisearch.index_client import MeiliClient
 from search.engines.postgres import PostgresEngine
 from storage.postgres.pool import Pool
 

@@ -1,4 +1,4 @@
-"""What goes over the wire to Meilisearch, and what is made of its replies."""
+"""Requests to Meilisearch on the wire, and the handling of its replies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ from search.engines.encoding import (
     tier_of,
 )
 from search.engines.meilisearch import client as client_module
-from search.engines.meilisearch.client import MeiliClient, MeiliError, TaskFailedError
+from search.engines.meilisearch.index_client import (
+    MeiliClient,
+    MeiliError,
+    TaskFailedError,
+)
 from search.engines.meilisearch.plan import plan, query_text
 from search.query.nodes import Kind, Words
 from search.query.parser import parse_query

@@ -92,7 +92,7 @@ OTHERS = {"of mal", "of blocked", "of vera"}
         ("Domains", ["paper.example"], "link"),
         ("Urls", ["HTTPS://www.paper.example/a", "https://a.example"], "link"),
         ("Hashtags", ["zoo", "none"], "tagged"),
-        ("Languages", ["en-GB", "de"], "plain tagged"),
+        ("Languages", ["ja", "de"], "plain tagged"),
     ],
 )
 def test_lists_find_any_of_their_values_and_exclude_them(
