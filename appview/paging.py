@@ -1,14 +1,15 @@
 """Answers in pages: fetch, hydrate and apply rules until the page is full.
 
-Hidden items are replaced by the next ones of the source. Clients get full pages, and a
-cursor only with a page that holds something.
+Hidden items are replaced by the next ones of the source, so clients get full pages. A
+page without a cursor is the last. Only a list whose items stay hidden for MAX_SECONDS
+has an empty page before its end.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
@@ -21,7 +22,9 @@ from network.xrpc.server import AuthMode
 MAX_ROUNDS: Final = 12
 """Rounds after which a page that holds something is sent."""
 MAX_SECONDS: Final = 3.0
-"""Seconds after which an empty page ends its list."""
+"""Seconds after which a page is sent even if it is empty; its cursor continues."""
+DEFAULT_LIMIT: Final = 25
+"""Items of a page of a method without a limit."""
 MAX_FETCH: Final = 400
 """Items fetched in one round; a round that does not fill the page doubles them."""
 _UNBOUND: Final = frozenset({"cursor", "limit", "includePins", "cid", "actor", "uri"})
@@ -47,12 +50,13 @@ class Source(Generic[T]):
     """The origin of a list's items.
 
     Cursors are bound to `subject`, the plain values that name the list. `query_text`
-    is the client's name for it.
+    is the client's name for it. `fetch` may put fields of the answer into `notes`.
     """
 
     fetch: Fetch[T]
     subject: Sequence[Any] = ()
     query_text: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Page(Generic[T]):
     items: list[T]
     subject: Sequence[Any] = ()
     query_text: str = ""
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class RowPages(BlockingMethod, Generic[T]):
 
     source: Callable[[Session, Params], Source[T]]
     steps: Steps[T]
+    has_cursor: bool = True
     auth: AuthMode = "optional"
 
     def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
@@ -86,10 +92,9 @@ class RowPages(BlockingMethod, Generic[T]):
             filling = _Filling(
                 self.steps, context, params, self.source(session, params)
             )
-            while True:
+            while not filling.is_done:
                 filling.take(session, filling.fetch())
-                if filling.is_done:
-                    return filling.answer()
+            return filling.answer(self.has_cursor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +113,7 @@ class SearchPages(BlockingMethod, Generic[T]):
             with context.session() as session:
                 filling.take(session, entries)
                 if filling.is_done:
-                    answer = filling.answer()
-                    break
-        if not self.has_cursor:
-            answer.pop("cursor", None)
-        return answer
+                    return filling.answer(self.has_cursor)
 
 
 class Cursors:
@@ -156,7 +157,7 @@ class _Filling(Generic[T]):
         self._source = source
         self._cursors = Cursors(context, params, source.subject)
         self._after = self._cursors.open()
-        self._limit: int = params["limit"]
+        self._limit: int = params.get("limit", DEFAULT_LIMIT)
         # One more than a page, to see the end.
         self._wanted = self._limit + 1
         self._rounds = 0
@@ -193,7 +194,7 @@ class _Filling(Generic[T]):
         elif len(entries) < self._wanted:
             self.is_done = True
         elif len(self._shown) == self._limit or self._is_spent():
-            self._next = entries[-1].keyset if self._shown else None
+            self._next = entries[-1].keyset
             self.is_done = True
         else:
             self._after = entries[-1].keyset
@@ -211,13 +212,14 @@ class _Filling(Generic[T]):
         )
 
     def _page(self, items: list[T]) -> Page[T]:
-        return Page(items, self._source.subject, self._source.query_text)
+        source = self._source
+        return Page(items, source.subject, source.query_text, source.notes)
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self, has_cursor: bool) -> dict[str, Any]:
         """Return the JSON of the page."""
         assert self._state is not None
         page = self._page([*self._shown][: self._limit])
         return {
             **self._steps.present(self._state, page, self._params),
-            **self._cursors.seal(self._next),
+            **(self._cursors.seal(self._next) if has_cursor else {}),
         }

@@ -16,13 +16,11 @@ from appview.hydration.labels import account_subject
 from appview.hydration.records import POST
 from appview.hydration.self_labels import self_label_values
 from appview.hydration.state import State, profile_address, quoted_uri
+from appview.hydration.unrecommended import HIDE, NO_UNAUTHENTICATED, is_unrecommended
 from feeds.skeleton import SkeletonItem
 from storage.collections import FEED_POST
 from storage.private.mutes import Mute
 from storage.records.addresses import Address
-
-NO_UNAUTHENTICATED: Final = "!no-unauthenticated"
-HIDE: Final = "!hide"
 
 
 class Place(Enum):
@@ -36,6 +34,8 @@ class Place(Enum):
     """A hit of searchActors or typeahead."""
     EXACT_HIT = auto()
     """A typeahead hit whose handle equals the search term."""
+    SUGGESTION = auto()
+    """An account that the provider suggests by itself, or one of a trend."""
     FOLLOW = auto()
     """An entry of getFollows or getFollowers, beside its subject."""
     LIKE = auto()
@@ -62,6 +62,10 @@ class Place(Enum):
     """A record inside a post, beside the author of the post."""
     NAMED = auto()
     """A feed generator, list or starter pack by itself."""
+    NAMED_HIT = auto()
+    """A feed generator, list or starter pack that a search found."""
+    NAMED_SUGGESTION = auto()
+    """A feed generator or starter pack that the provider suggests by itself."""
 
 
 class Condition(Enum):
@@ -83,6 +87,8 @@ class Condition(Enum):
     """The account and the one beside it block each other, either way."""
     ANCESTOR_BLOCK = auto()
     """The viewer and the author of the parent or grandparent block each other."""
+    UNRECOMMENDED = auto()
+    """The account asks to be left out of recommendations."""
     MUTED = auto()
     """The viewer mutes the account, or its quotes and the record is one."""
     MUTED_REPOSTS = auto()
@@ -124,11 +130,13 @@ def _rules(effect: Effect, *conditions: Condition) -> Rules:
 _GONE = (Condition.GONE, Condition.OPTED_OUT, Condition.LABELLED)
 _NO_RECORD = (Condition.MISSING, Condition.REDACTED, *_GONE)
 _BLOCKS = (Condition.VIEWER_BLOCK, Condition.PARTY_BLOCK)
+_UNWANTED = (Condition.VIEWER_BLOCK, Condition.MUTED, Condition.UNRECOMMENDED)
 
 TABLE: Final[dict[Place, Rules]] = {
     Place.PROFILE: _rules(Effect.REFUSE, *_GONE),
     Place.ACTOR: _rules(Effect.HIDE, *_GONE),
     Place.ACTOR_HIT: _rules(Effect.HIDE, *_GONE, Condition.VIEWER_BLOCK),
+    Place.SUGGESTION: _rules(Effect.HIDE, *_GONE, *_UNWANTED),
     Place.EXACT_HIT: _rules(Effect.HIDE, *_GONE),
     Place.FOLLOW: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
     Place.LIKE: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
@@ -169,6 +177,8 @@ TABLE: Final[dict[Place, Rules]] = {
         *_rules(Effect.DETACH, Condition.DETACHED),
     ),
     Place.NAMED: _rules(Effect.HIDE, *_NO_RECORD),
+    Place.NAMED_HIT: _rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
+    Place.NAMED_SUGGESTION: _rules(Effect.HIDE, *_NO_RECORD, *_UNWANTED),
 }
 """The first condition that holds decides; an item without one is shown."""
 
@@ -255,6 +265,10 @@ def _is_ancestor_blocked(state: State, case: Case) -> bool:
     return any(_is_blocked(state, a.actor) for a in (parent, grandparent) if a)
 
 
+def _is_unrecommended(state: State, case: Case) -> bool:
+    return is_unrecommended(state, case.actor)
+
+
 def _mute_of(state: State, actor: int | None) -> Mute | None:
     found = None if actor is None else state.actors.get(actor)
     return state.session.mutes.get(found.did) if found else None
@@ -316,6 +330,7 @@ _HOLDS: Final[dict[Condition, Callable[[State, Case], bool]]] = {
     Condition.VIEWER_BLOCK: _is_viewer_blocked,
     Condition.PARTY_BLOCK: _is_party_blocked,
     Condition.ANCESTOR_BLOCK: _is_ancestor_blocked,
+    Condition.UNRECOMMENDED: _is_unrecommended,
     Condition.MUTED: _is_muted,
     Condition.MUTED_REPOSTS: _are_reposts_muted,
     Condition.MUTED_CONTENT: _is_content_muted,
@@ -329,9 +344,17 @@ _HOLDS: Final[dict[Condition, Callable[[State, Case], bool]]] = {
 def decide(state: State, place: Place, case: Case) -> Effect | None:
     """Return the effect of the first condition that holds; None if the item is
     shown."""
+    found = find_rule(state, place, case)
+    return None if found is None else found[1]
+
+
+def find_rule(
+    state: State, place: Place, case: Case
+) -> tuple[Condition, Effect] | None:
+    """Return the first condition that holds, with its effect."""
     for condition, effect in TABLE[place]:
         if _HOLDS[condition](state, case):
-            return effect
+            return condition, effect
     return None
 
 

@@ -14,6 +14,7 @@ from network.xrpc.server import XrpcServer
 METHODS: Final = (
     "app.bsky.actor.getProfile",
     "app.bsky.actor.getProfiles",
+    "app.bsky.actor.getSuggestions",
     "app.bsky.actor.searchActors",
     "app.bsky.actor.searchActorsTypeahead",
     "app.bsky.feed.describeFeedGenerator",
@@ -26,12 +27,43 @@ METHODS: Final = (
     "app.bsky.feed.getPostThread",
     "app.bsky.feed.getPosts",
     "app.bsky.feed.getRepostedBy",
+    "app.bsky.feed.getSuggestedFeeds",
     "app.bsky.feed.searchPosts",
+    "app.bsky.feed.searchPostsV2",
     "app.bsky.graph.getFollowers",
     "app.bsky.graph.getFollows",
     "app.bsky.graph.getMutes",
+    "app.bsky.graph.getSuggestedFollowsByActor",
     "app.bsky.graph.muteActor",
+    "app.bsky.graph.searchStarterPacks",
+    "app.bsky.graph.searchStarterPacksV2",
     "app.bsky.graph.unmuteActor",
+    "app.bsky.unspecced.getOnboardingSuggestedStarterPacks",
+    "app.bsky.unspecced.getOnboardingSuggestedStarterPacksSkeleton",
+    "app.bsky.unspecced.getOnboardingSuggestedUsersSkeleton",
+    "app.bsky.unspecced.getPopularFeedGenerators",
+    "app.bsky.unspecced.getSuggestedFeeds",
+    "app.bsky.unspecced.getSuggestedFeedsSkeleton",
+    "app.bsky.unspecced.getSuggestedOnboardingUsers",
+    "app.bsky.unspecced.getSuggestedStarterPacks",
+    "app.bsky.unspecced.getSuggestedStarterPacksSkeleton",
+    "app.bsky.unspecced.getSuggestedUsers",
+    "app.bsky.unspecced.getSuggestedUsersForDiscover",
+    "app.bsky.unspecced.getSuggestedUsersForDiscoverSkeleton",
+    "app.bsky.unspecced.getSuggestedUsersForExplore",
+    "app.bsky.unspecced.getSuggestedUsersForExploreSkeleton",
+    "app.bsky.unspecced.getSuggestedUsersForSeeMore",
+    "app.bsky.unspecced.getSuggestedUsersForSeeMoreSkeleton",
+    "app.bsky.unspecced.getSuggestedUsersSkeleton",
+    "app.bsky.unspecced.getSuggestionsSkeleton",
+    "app.bsky.unspecced.getTaggedSuggestions",
+    "app.bsky.unspecced.getTrendingTopics",
+    "app.bsky.unspecced.getTrends",
+    "app.bsky.unspecced.getTrendsSkeleton",
+    "app.bsky.unspecced.searchActorsSkeleton",
+    "app.bsky.unspecced.searchPostsSkeleton",
+    "app.bsky.unspecced.searchStarterPacksSkeleton",
+    "bigworld.search.explain",
     "com.atproto.identity.resolveHandle",
     "com.atproto.sync.requestCrawl",
 )
@@ -60,5 +92,8 @@ def load_method(nsid: str) -> Method:
 def module_of(nsid: str) -> str:
     """Return the name of the module that holds a method."""
     authority, domain, *path, name = nsid.split(".")
+    if path[-1:] == ["unspecced"] and name.endswith("Skeleton"):
+        # Too many for one folder.
+        path.append("skeleton")
     file = re.sub(r"(?=[A-Z])", "_", name).lower()
     return ".".join(("appview", f"{authority}_{domain}", *path, file))

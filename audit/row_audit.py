@@ -28,6 +28,7 @@ from storage.records.links import (
     links_size,
     unpack_link,
 )
+from storage.records.listing import fetch_listed
 from storage.records.record_rows import iter_pages
 from storage.records.rows import RowTable, count_rows_of, fetch_rows
 from storage.records.uncounted_links import count_uncounted_of, find_aside
@@ -36,6 +37,7 @@ MOST_LINK_BYTES: Final = 256 * 1024**2
 """Maximum bytes of edges read for one repo in a step of the continuous audit."""
 
 _ERRORS: Final = "index_error"
+_LISTED: Final = "listed_record"
 # Later than any record: dated rows hold their own time, and edges are compared with
 # the latest possible one.
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
@@ -117,6 +119,7 @@ class _Audit:
             for table, rows in prepared.rows.items():
                 self._compare_rows(table, rows)
             self._compare_links(prepared)
+            self._compare_listed(prepared)
             errors.update(row[1:3] for row in prepared.errors)
         self._compare_errors(errors, page)
 
@@ -143,6 +146,11 @@ class _Audit:
                 extra -= find_aside(self._conn, partition, missing)
             self.wrong[partition] += len(missing) + extra
 
+    def _compare_listed(self, prepared: Prepared) -> None:
+        held = fetch_listed(self._conn, prepared.listed)
+        self._expected[_LISTED] += len(prepared.listed)
+        self.wrong[_LISTED] += len(prepared.listed) - len(held)
+
     def _compare_errors(
         self, expected: set[tuple[int, int]], page: Sequence[tuple[int, int, bytes]]
     ) -> None:
@@ -162,7 +170,7 @@ class _Audit:
     def count(self, most_link_bytes: int | None) -> None:
         """Count the rows without a record."""
         conn, actor = self._conn, self._actor
-        tables = [table.name for table in ROW_TABLES] + [_ERRORS]
+        tables = [table.name for table in ROW_TABLES] + [_ERRORS, _LISTED]
         held: Mapping[str, int] = count_rows_of(conn, tables, actor)
         if most_link_bytes is None or links_size(conn) <= most_link_bytes:
             links = Counter(count_links_of(conn, actor))

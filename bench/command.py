@@ -22,7 +22,7 @@ from service.cli.progress import Report
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 # Modules whose name is not that of the benchmark.
-_MODULES: Final = {"import": "imports"}
+_MODULES: Final = {"import": "imports", "relevance": "relevance.run"}
 # Options of the benchmarks.
 _TAKES: Final = {"ingest": ("stored", "shards"), "backfill": ("stored",)}
 
@@ -35,6 +35,7 @@ class BenchName(StrEnum):
     INGEST = "ingest"
     BACKFILL = "backfill"
     SERVE = "serve"
+    RELEVANCE = "relevance"
 
 
 class _Silence:
@@ -64,7 +65,7 @@ def bench(
     ] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Measure this machine: verify, import, ingest, backfill, serve.
+    """Measure this machine: verify, import, ingest, backfill, serve, relevance.
 
     All data are temporary, in a PostgreSQL of its own.
     """

@@ -29,6 +29,7 @@ from storage.collections import (
     GRAPH_BLOCK,
     GRAPH_FOLLOW,
     LIKE_SUBJECT,
+    NO_ACTOR,
     NO_COLLECTION,
     NO_RKEY,
     REPOST_SUBJECT,
@@ -94,6 +95,8 @@ class Prepared:
     old_links: list[LinkTuple] = field(default_factory=list)
     old_default_sources: list[tuple[int, int, int]] = field(default_factory=list)
     old_rows: dict[RowTable, list[tuple[int, int]]] = field(default_factory=dict)
+    old_listed: list[tuple[int, int, int]] = field(default_factory=list)
+    listed: list[tuple[int, int, int]] = field(default_factory=list)
     records: list[bytes] = field(default_factory=list)
     links: dict[str, list[bytes]] = field(default_factory=dict)
     rows: dict[RowTable, list[tuple[Any, ...]]] = field(default_factory=dict)
@@ -199,6 +202,8 @@ class _Piece:
             if collection.to_text is not None:
                 address = (change.actor, change.collection, change.rkey)
                 prepared.outbox.append(address)
+            if collection.listed:
+                _prepare_listed(prepared, change)
         whole = [change for change, _, new in self._readings if new is not None]
         prepared.records += pack_records(
             [change[:3] for change in whole], [change.new or b"" for change in whole]
@@ -206,6 +211,14 @@ class _Piece:
         for column in columns:
             _prepare_edges(prepared, column, names, indexed_at)
         return prepared
+
+
+def _prepare_listed(prepared: Prepared, change: Change) -> None:
+    address = (change.actor, change.collection, change.rkey)
+    if change.old is not None:
+        prepared.old_listed.append(address)
+    if change.new is not None:
+        prepared.listed.append(address)
 
 
 def _link_rows(
@@ -219,9 +232,9 @@ def _link_rows(
     for path, did, nsid, rkey in links:
         rows[
             change.rkey,
-            NO_RKEY if rkey is None else rkeys[rkey],
+            NO_RKEY if rkey is None else rkeys[rkey] if did else rkey,  # type: ignore[index]
             change.actor,
-            actors[did],
+            actors[did] if did else NO_ACTOR,
             NO_COLLECTION if nsid is None else collections[nsid],
             path if type(path) is int else paths[change.collection, path],  # type: ignore[index]
         ] = None

@@ -1,4 +1,4 @@
-"""Links of a record at any path: strings that are an AT-URI with a DID, or a DID.
+"""Links of a record at any path: an AT-URI with a DID, a DID or a web address.
 
 Pure functions. A handle in an AT-URI proves nothing and makes no link.
 """
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from protocol.syntax import is_did, is_nsid, is_record_key
 from storage.collections import COLLECTION_IDS
+from storage.records.web_urls import url_number
 
 MAX_LINKS: Final = 1_000
 """Maximum indexed links of one record; a megabyte could name 20,000 accounts."""
@@ -23,12 +24,15 @@ _USUAL_URI: Final = re.compile(
 )
 
 # The first four letters of every link.
-_STARTS: Final = frozenset(("at:/", "did:"))
+_WEB: Final = "http"
+_STARTS: Final = frozenset(("at:/", "did:", _WEB))
+_MAX_URL_CHARS: Final = 8_192
 
 Target = tuple[str, str | None, str | None]
 """DID, collection, record key: a record; or a collection or an account (None)."""
-Link = tuple[int | str, str, str | None, str | None]
-"""Path (its id if known already), then the target."""
+Link = tuple[int | str, str, str | None, str | int | None]
+"""Path (its id if known already), then the target. A web address has no DID, and its
+`url_number` instead of a record key."""
 
 
 def parse_link(text: str) -> Target | None:
@@ -44,14 +48,24 @@ def parse_link(text: str) -> Target | None:
     return None
 
 
+def is_web_url(text: str) -> bool:
+    """Return True for a web address that is indexed as a link."""
+    return (
+        text.startswith(("http://", "https://"))
+        and 8 < len(text) <= _MAX_URL_CHARS
+        and " " not in text
+        and "\n" not in text
+    )
+
+
 def may_link(raw: bytes) -> bool:
     """Return False if a record's bytes cannot hold a link."""
-    return b"at://" in raw or b"did:" in raw
+    return b"at://" in raw or b"did:" in raw or b"http" in raw
 
 
 def most_links(raw: bytes) -> int:
     """Return an upper bound of the links in a record's bytes."""
-    return min(raw.count(b"did:"), MAX_LINKS)
+    return min(raw.count(b"did:") + raw.count(b"http"), MAX_LINKS)
 
 
 def find_links(value: Mapping[str, Any]) -> list[Link]:
@@ -138,6 +152,10 @@ def _walk_list(items: list[Any], steps: list[str], found: dict[Link, None]) -> N
 
 def _add(text: str, steps: list[str], step: str, found: dict[Link, None]) -> None:
     if len(found) < MAX_LINKS:
+        if text[:4] == _WEB:
+            if is_web_url(text):
+                found[("".join(steps) + step, "", None, url_number(text))] = None
+            return
         target = parse_link(text)
         if target is not None:
             found[("".join(steps) + step, *target)] = None

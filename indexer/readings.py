@@ -44,11 +44,12 @@ class NameSets:
     def add(self, collection: int, links: Sequence[Link]) -> None:
         """Add the names in links of a record of a collection."""
         for path, did, nsid, rkey in links:
-            self._dids.add(did)
+            if did:
+                self._dids.add(did)
             if nsid is not None:
                 self._nsids.add(nsid)
                 if rkey is not None:
-                    self._rkeys.add(rkey)
+                    self._rkeys.add(rkey)  # type: ignore[arg-type]
             if type(path) is str:
                 self._paths.add((collection, path))
 

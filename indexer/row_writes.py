@@ -19,6 +19,7 @@ from storage.records.links import (
     delete_default_links,
     delete_links,
 )
+from storage.records.listing import copy_listed, delete_listed
 from storage.records.record_rows import copy_records, delete_records
 from storage.records.rows import POST, RowTable, delete_rows, insert_rows
 from storage.records.stats import StatsChange, apply_stats
@@ -32,7 +33,7 @@ def apply_changes(
     """Prepare and write changes, piece by piece."""
     stats = StatsChange()
     for prepared in prepare(changes, interner, now):
-        stats.merge(write(conn, prepared))
+        stats.merge(write(conn, prepared, now))
     return stats
 
 
@@ -56,7 +57,9 @@ def remove_records(
     apply_stats(conn, apply_changes(conn, interner, changes, now))
 
 
-def write(conn: Conn, prepared: Prepared, *, fresh: bool = False) -> StatsChange:
+def write(
+    conn: Conn, prepared: Prepared, now: datetime, *, fresh: bool = False
+) -> StatsChange:
     """Write a batch within the caller's transaction; return the changes of counts.
 
     The caller applies them last, so that rows of popular posts are locked briefly. With
@@ -73,6 +76,8 @@ def write(conn: Conn, prepared: Prepared, *, fresh: bool = False) -> StatsChange
     for table, keys in prepared.old_rows.items():
         removed = first_seen[table] = delete_rows(conn, table, keys)
         count_rows(stats, table, [actor for actor, _ in removed], -1)
+    listed_at = delete_listed(conn, prepared.old_listed)
+    copy_listed(conn, prepared.listed, now, listed_at)
     copy_records(conn, prepared.records)
     for partition in prepared.links.keys() & COUNTED_ONCE.keys():
         packed = prepared.links[partition]

@@ -17,6 +17,7 @@ from protocol.syntax import tid_from_int, tid_time_us
 from search.documents import ActorDocument, RecordDocument, RecordText
 from search.engines.contract import SearchEngine
 from search.text.languages import detect_language
+from search.topics import note_topics
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, FEED_POST, NO_COLLECTION
 from storage.outbox import delete_outbox, take_outbox
 from storage.postgres.arrays import int_columns
@@ -89,10 +90,22 @@ def drain_outbox(conn: Conn, engine: SearchEngine, texts: Texts, limit: int) -> 
         engine.put(
             conn, [*documents, *(accounts[a].document for a in sorted(about - gone))]
         )
+        note_topics(conn, documents, datetime.now(UTC))
         crashpoint(Crashpoint.OUTBOX_TOLD)
         delete_outbox(conn, [number for number, _ in entries])
         crashpoint(Crashpoint.OUTBOX_CLEARED)
         return len(entries)
+
+
+def read_document(
+    conn: Conn, texts: Texts, address: Address
+) -> tuple[RecordDocument | None, bool]:
+    """Return the document of a record as the drain makes it, and True if its account
+    may be shown."""
+    accounts = _load_accounts(conn, {address.actor})
+    account = accounts.get(address.actor)
+    found = _load_documents(conn, texts, [address], accounts)
+    return (found[0] if found else None), account is not None and account.shown
 
 
 def queue_records(conn: Conn, texts: Texts, actors: Collection[int]) -> None:

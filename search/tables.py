@@ -1,8 +1,15 @@
-"""Tables of the `postgres` search engine, which can be wiped and filled again.
+"""Tables of the search engines, which can be wiped and filled again.
 
 search_document  words and filters of a record with text, in one tsvector
 search_actor     handle, name and description of an account
 search_word      known words and their trigrams, for spelling correction
+search_engine    which indexes of an engine outside Postgres answer
+
+Topics of posts, for any engine:
+
+search_topic       tags and link domains of the posts of the last hours
+search_topic_hour  distinct accounts by topic and hour, for a week
+search_trend       the topics of the moment, in order
 """
 
 from __future__ import annotations
@@ -46,4 +53,50 @@ search_word = sa.Table(
     sa.Column("trigrams", pg.ARRAY(sa.Text), nullable=False),
     sa.PrimaryKeyConstraint("word", name="search_word_pkey"),
     sa.Index("search_word_trigrams_idx", "trigrams", postgresql_using="gin"),
+)
+
+search_topic = sa.Table(
+    "search_topic",
+    metadata,
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("actor", sa.Integer, nullable=False),
+    sa.Column("rkey", sa.BigInteger, nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint("topic", "actor", "rkey", name="search_topic_pkey"),
+    sa.Index("search_topic_at_idx", "at"),
+)
+
+search_topic_hour = sa.Table(
+    "search_topic_hour",
+    metadata,
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("accounts", sa.Integer, nullable=False),
+    sa.PrimaryKeyConstraint("topic", "hour", name="search_topic_hour_pkey"),
+    sa.Index("search_topic_hour_hour_idx", "hour"),
+)
+
+search_trend = sa.Table(
+    "search_trend",
+    metadata,
+    sa.Column("place", sa.Integer, nullable=False, autoincrement=False),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("rising", sa.Boolean, nullable=False),
+    sa.Column("accounts", sa.Integer, nullable=False),
+    sa.Column("posts", sa.Integer, nullable=False),
+    sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("actors", pg.ARRAY(sa.Integer), nullable=False),
+    sa.PrimaryKeyConstraint("place", name="search_trend_pkey"),
+)
+
+search_engine = sa.Table(
+    "search_engine",
+    metadata,
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column(
+        "state", pg.JSONB, nullable=False, comment="search.engines.external_state"
+    ),
+    sa.Column("failure", sa.Text, nullable=False, server_default=""),
+    sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True),
+    sa.PrimaryKeyConstraint("name", name="search_engine_pkey"),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -19,10 +20,12 @@ from audit.samples import Verdict
 from indexer.collections.texts import TEXTS
 from search.drain import drain_outbox
 from search.engines.spelling import refresh_words
+from search.topics import count_topics
 from service.crawling import WriteSide
 from service.monitoring.metrics import TaskMetrics
 from service.monitoring.snapshot import TASK_PULSE
 from storage.heartbeats import beat, first_beat, forget_heartbeats
+from storage.records.popular import refresh_popular
 from storage.repos.identities import evict
 from storage.repos.jti import forget_expired_jtis
 
@@ -57,6 +60,18 @@ def _refresh_words(side: WriteSide) -> int:
     """Refresh the words of spelling correction."""
     with side.pool.connection() as conn:
         return refresh_words(conn)
+
+
+def _refresh_popular(side: WriteSide) -> int:
+    """Write down the most popular accounts and feeds."""
+    with side.pool.connection() as conn:
+        return refresh_popular(conn, int(time.time()))
+
+
+def _count_topics(side: WriteSide) -> int:
+    """Compare the topics of the last hours with the week before."""
+    with side.pool.connection() as conn:
+        return count_topics(conn, datetime.now(UTC))
 
 
 def _forget_tokens(side: WriteSide) -> int:
@@ -100,6 +115,8 @@ TASKS: Mapping[str, ScheduledTask] = {
     ),
     "drain_search": ScheduledTask(_drain_search, 5.0),
     "refresh_words": ScheduledTask(_refresh_words, 900.0),
+    "refresh_popular": ScheduledTask(_refresh_popular, 60.0),
+    "count_topics": ScheduledTask(_count_topics, 60.0),
     "forget_tokens": ScheduledTask(_forget_tokens, 300.0),
     "trim_identities": ScheduledTask(_trim_identities, 300.0),
     "audit_sample": ScheduledTask(_audit_sample, _AUDIT_EVERY_S),

@@ -52,6 +52,10 @@ NO_COLLECTION: Final = 0
 NO_RKEY: Final = 0
 """`link.target_rkey` of a link to an account or to a whole collection."""
 
+NO_ACTOR: Final = 0
+"""`link.target_actor` of a link to a web address, whose `target_rkey` is
+`storage.records.web_urls.url_number`."""
+
 RKEY_SELF: Final = -1
 """The interned id of the record key `self`."""
 

@@ -53,3 +53,19 @@ def outbox_backlog(conn: Conn, most: int = 100_000) -> int:
         "SELECT count(*) FROM (SELECT FROM search_outbox LIMIT %s) AS waiting",
         (most,),
     )
+
+
+def is_waiting(conn: Conn, address: Address, most: int = 100_000) -> bool:
+    """Return True if a record or its account is among the oldest `most` entries."""
+    row = conn.execute(
+        """
+        SELECT EXISTS (
+            SELECT FROM (
+                SELECT actor, collection, rkey FROM search_outbox ORDER BY id LIMIT %s
+            ) AS oldest
+            WHERE actor = %s AND (collection = %s OR (collection, rkey) = (%s, %s))
+        )
+        """,
+        (most, address.actor, NO_COLLECTION, address.collection, address.rkey),
+    ).fetchone()
+    return row == (True,)

@@ -40,8 +40,9 @@ STARTER_PACK = COLLECTION_IDS[GRAPH_STARTERPACK]
 LABELER = COLLECTION_IDS[LABELER_SERVICE]
 CHAT_DECLARATION = "chat.bsky.actor.declaration"
 NOTIFICATION_DECLARATION = "app.bsky.notification.declaration"
-DECLARATIONS = (CHAT_DECLARATION, NOTIFICATION_DECLARATION)
-"""Records with the key `self` that add to the view of an account."""
+VISIBILITY_DECLARATION = "app.bsky.actor.contentVisibilityDeclaration"
+DECLARATIONS = (CHAT_DECLARATION, NOTIFICATION_DECLARATION, VISIBILITY_DECLARATION)
+"""Records with the key `self` that say how an account is shown."""
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,8 @@ class State:
         # Levels of quotes loaded below a post.
         self.quoted_to: dict[Address, int] = {}
         self.named: dict[Address, Named] = {}
+        # Newest members of loaded lists: record key and account.
+        self.members: dict[Address, list[tuple[int, int]]] = {}
         self.records: dict[Address, Record] = {}
         self.declarations: dict[tuple[int, str], Record] = {}
         self.reposts: dict[Address, Repost] = {}

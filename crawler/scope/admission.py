@@ -15,7 +15,11 @@ from crawler.scope.members import ScopeView
 from crawler.settings import CrawlSettings
 from storage import jobs
 from storage.hosts import host_rows
-from storage.hosts.host_budget import admit_accounts, count_accounts
+from storage.hosts.host_budget import (
+    admit_accounts,
+    count_accounts,
+    return_accounts,
+)
 from storage.postgres.pool import Conn
 from storage.repos import repo_rows
 
@@ -111,7 +115,11 @@ class Admission:
         if not accepted:
             return
         dids = [account.did for account in accepted]
-        repo_rows.add_repos(conn, host, dids, wait=max(wait, self.scope.settles_in))
+        added = repo_rows.add_repos(
+            conn, host, dids, wait=max(wait, self.scope.settles_in)
+        )
+        # Another process has admitted the others meanwhile.
+        return_accounts(conn, host, granted - added)
         jobs.put_jobs(conn, IDENTITY_JOB, dids)
         for account in accepted:
             account.admitted = True

@@ -40,26 +40,37 @@ COLLECTIONS: Final[dict[str, Collection]] = {
             rows.PROFILE,
             app_bsky.profile_rows,
             _named("displayName"),
+            listed=True,
         ),
         Collection(
             nsids.FEED_GENERATOR,
             rows.FEED_GENERATOR,
             app_bsky.feed_generator_rows,
             _named("displayName"),
+            listed=True,
         ),
-        Collection(nsids.GRAPH_LIST, rows.LIST, app_bsky.list_rows, _named("name")),
+        Collection(
+            nsids.GRAPH_LIST,
+            rows.LIST,
+            app_bsky.list_rows,
+            _named("name"),
+            listed=True,
+        ),
         Collection(nsids.GRAPH_LISTITEM, rows.LIST_ITEM, app_bsky.list_item_rows),
         Collection(
             nsids.GRAPH_STARTERPACK,
             rows.STARTER_PACK,
             app_bsky.starter_pack_rows,
             _named("name"),
+            listed=True,
         ),
-        Collection(nsids.LABELER_SERVICE, rows.LABELER, app_bsky.labeler_rows),
+        Collection(
+            nsids.LABELER_SERVICE, rows.LABELER, app_bsky.labeler_rows, listed=True
+        ),
     )
 }
 
-GENERIC: Final = Collection("*", to_text=generic.to_text)
+GENERIC: Final = Collection("*", to_text=generic.to_text, listed=True)
 """Records of all other lexicons: kept, linked, and searched by their text."""
 
 ROW_TABLES: Final[tuple[rows.RowTable, ...]] = tuple(
@@ -72,6 +83,7 @@ ROW_TABLES: Final[tuple[rows.RowTable, ...]] = tuple(
 OWNED_TABLES: Final[tuple[str, ...]] = (
     *(table.name for table in ROW_TABLES),
     "record",
+    "listed_record",
     "link",
     "uncounted_link",
     "dropped_record",

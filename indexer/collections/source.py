@@ -46,9 +46,9 @@ class Names:
 
     def within(self, links: Sequence[Link]) -> Names:
         return Names(
-            {did: self.actors[did] for _, did, _, _ in links},
+            {did: self.actors[did] for _, did, _, _ in links if did},
             {n: self.collections[n] for _, _, n, _ in links if n is not None},
-            {r: self.rkeys[r] for _, _, _, r in links if r is not None},
+            {r: self.rkeys[r] for _, _, _, r in links if type(r) is str},
         )
 
     def target(self, target: Target) -> tuple[int, int, int]:
@@ -89,6 +89,8 @@ class Collection:
     to_rows: Callable[[Value, Source, Names], list[RowOut]] = no_rows
     to_text: Callable[[Value], RecordText] | None = None
     find_links: Callable[[Value], list[Link]] = find_links
+    listed: bool = False
+    """True if its records are listed by the time of their first indexing."""
 
 
 def strings_of(value: Any) -> list[str]:

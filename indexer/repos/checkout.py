@@ -154,7 +154,7 @@ class Checkout:
 
     def _write(self, prepared: Prepared) -> StatsChange:
         fresh, self._fresh = self._fresh, False
-        return write(self._conn, prepared, fresh=fresh)
+        return write(self._conn, prepared, self._now, fresh=fresh)
 
     def _begin(self) -> None:
         plan_for_probes(self._conn)

@@ -103,7 +103,7 @@ class _Batch:
         stats = StatsChange()
         fresh = True
         for prepared in prepare_import(groups, self.interner, self.now, dropped):
-            stats.merge(write(conn, prepared, fresh=fresh))
+            stats.merge(write(conn, prepared, self.now, fresh=fresh))
             fresh = False
         delete_dropped_of(conn, *taken)
         put_dropped_records(conn, dropped)

@@ -43,6 +43,8 @@ _CLOSE_TIMEOUT: Final = 1.0
 # (specs/event-stream).
 _PASSING_4XX: Final = frozenset((408, 425, 429))
 
+_ENDED_BY_PEER: Final = frozenset((DisconnectReason.CLOSED, DisconnectReason.LOST))
+
 Cursor: TypeAlias = int | Callable[[], int | None] | None
 
 
@@ -58,8 +60,9 @@ class StreamClient:
     disconnect. With `text` only text frames are accepted, returned as UTF-8.
 
     Raises StreamRefusedError and ForbiddenAddressError. Raises UnreachableError after
-    `max_failures` in a row without one good frame, so that a stream that breaks often
-    is still read. The iterator ends only by `aclose`.
+    `max_failures` in a row without a contact: one good frame, or a connection that the
+    peer held open for a while. So a stream that breaks often is still read. The
+    iterator ends only by `aclose`.
     """
 
     def __init__(
@@ -114,7 +117,7 @@ class StreamClient:
         """Return the next frame; connect and reconnect as needed."""
         # A request for the next frame means that the last one was good.
         self._fruitful = self._fruitful or self._given
-        if self._failures and self._is_stable():
+        if self._failures and self._lasted(self._times.stable_after):
             self._failures = 0
         while not self._closing.is_set():
             if self._socket is None:
@@ -142,9 +145,9 @@ class StreamClient:
         self._closing.set()
         await self._close_socket(aiohttp.WSCloseCode.GOING_AWAY)
 
-    def _is_stable(self) -> bool:
+    def _lasted(self, seconds: float) -> bool:
         lasted = time.monotonic() - self._connected_at
-        return self._socket is not None and lasted >= self._times.stable_after
+        return self._socket is not None and lasted >= seconds
 
     async def _close_socket(self, code: int) -> None:
         watch, self._watcher = self._watcher, None
@@ -326,8 +329,11 @@ class StreamClient:
         detail: str,
         code: int = aiohttp.WSCloseCode.GOING_AWAY,
     ) -> None:
-        if self._is_stable():
+        if self._lasted(self._times.stable_after):
             self._failures = 0
+        # Proxies cut idle connections.
+        if reason in _ENDED_BY_PEER and self._lasted(self._times.contact_after):
+            self._fruitful = True
         await self._close_socket(code)
         if not self._closing.is_set():
             self._fail(reason, detail)

@@ -56,7 +56,8 @@ class StreamTimes:
 
     The pause before try n is random up to first * 2**(n - 1), at most `longest` (full
     jitter). A peer silent for `ping_after` is pinged, and dropped after `pong_within`
-    more. A connection that lasted `stable_after` clears the failures.
+    more. A connection that lasted `stable_after` clears the failures. One that the
+    peer ends after `contact_after` counts like a frame: quiet hosts send none.
     """
 
     first: float = 1.0
@@ -64,6 +65,7 @@ class StreamTimes:
     ping_after: float = 30.0
     pong_within: float = 30.0
     stable_after: float = 30.0
+    contact_after: float = 5.0
 
     def pause(self, failures: int, fraction: float) -> float:
         """Return the pause after some failures; `fraction` is random in [0, 1)."""

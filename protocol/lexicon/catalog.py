@@ -1,6 +1,7 @@
 """The catalog of known lexicons and their compiled checks.
 
 The official documents come with the `lexrpc` package, which serves no other purpose.
+Those of our own methods are in `ours`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -31,6 +32,8 @@ from protocol.syntax.tid import is_tid
 
 _SHIPPED_PACKAGE = "lexrpc"
 _SHIPPED_FOLDER = "lexicons"
+OUR_FOLDER: Final = Path(__file__).parent / "ours"
+"""Lexicons of our own methods, one folder a part of the NSID."""
 
 
 class Catalog:
@@ -45,12 +48,15 @@ class Catalog:
 
     @classmethod
     def load(cls, extra_dirs: Sequence[Path | str] = ()) -> Catalog:
-        """Return the official lexicons, overridden by every .json below `extra_dirs`.
+        """Return the official lexicons and ours, overridden by every .json below
+        `extra_dirs`.
 
         Raises InvalidLexiconError, with the path, for an invalid file.
         """
         documents = [
-            _read(path, _read_shipped) for path in _json_files(shipped_folder())
+            _read(path, _read_shipped)
+            for folder in (shipped_folder(), OUR_FOLDER)
+            for path in _json_files(folder)
         ]
         for folder in extra_dirs:
             documents += [

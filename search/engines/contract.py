@@ -49,24 +49,37 @@ class TooCostlyError(Exception):
     """The query takes longer than a request may."""
 
 
+class EngineUnavailableError(TooCostlyError):
+    """The engine does not answer, or answers with an error."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """The contents of an engine, for the status page."""
+    """The contents of an engine, for the status page.
+
+    `detail` is what its operator should know: version, slices, a rebuild under way.
+    `failure` is the last error, until a write succeeds.
+    """
 
     name: str
     records: int
     actors: int
     newest: datetime | None
+    healthy: bool = True
+    detail: str = ""
+    failure: str = ""
 
 
 class SearchEngine(Protocol):
     """A search engine.
 
-    `conn` is the transaction of the drain: an engine inside Postgres writes through it,
-    others ignore it.
+    `conn` is the transaction of the drain: an engine inside Postgres writes through it.
+    An `external` engine gets no connection: the drain commits before it writes, and
+    `put` and `delete` return when the documents can be found.
     """
 
     name: str
+    external: bool
 
     def put(self, conn: Any, documents: Sequence[Document]) -> None:
         """Insert or replace documents."""

@@ -45,6 +45,7 @@ class PostgresEngine:
 
     pool: Pool
     name: str = "postgres"
+    external: bool = False
 
     def put(self, conn: Conn, documents: Sequence[Document]) -> None:
         """Insert or replace documents."""
@@ -226,7 +227,7 @@ class PostgresEngine:
         after: list[Any] | None,
         follows: Sequence[int],
     ) -> list[ActorHit]:
-        wanted = text.strip().removeprefix("@").lower()
+        wanted = text.replace("\0", " ").strip().removeprefix("@").lower()
         tokens = [token for c in query_tokens(wanted) for token in c.tokens]
         if not tokens:
             return []

@@ -43,6 +43,8 @@ MAX_QUERY_BYTES: Final = 1_024
 MAX_PARTS: Final = 32
 MAX_DEPTH: Final = 8
 _EITHER: Final = frozenset({Kind.AUTHOR, Kind.LANG})
+_QUOTES: Final = str.maketrans(dict.fromkeys("“”„‟＂", '"'))
+"""Quotes that keyboards put in the place of the straight one."""
 # query = group { OR group }
 # group = part { part }
 # part  = [-] ( word | "phrase" | #tag | @handle | operator:value | ( query ) )
@@ -51,7 +53,7 @@ _PART: Final = re.compile(
         (?P<or>OR|\|)(?=[\s(]|$)
       | (?P<neg>-)?(?:
             (?P<open>\()
-          | (?P<op>[A-Za-z][A-Za-z_-]*):(?P<gap>[ \t]*)
+          | (?P<op>[A-Za-z][A-Za-z_-]*)[:：](?P<gap>[ \t]*)
             (?:"(?P<quoted>[^"]*)"?|(?P<value>\S+))
           | "(?P<phrase>[^"]*)"?
           | (?P<bare>\S+)
@@ -73,9 +75,15 @@ def parse_query(
     `resolve_handle` returns the DID of a handle or None. Raises InvalidQueryError,
     whose message quotes the part.
     """
-    if len(text.encode("utf-8", "replace")) > MAX_QUERY_BYTES:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidQueryError("the query is not valid Unicode") from None
+    if size > MAX_QUERY_BYTES:
         raise InvalidQueryError(f"the query is over {MAX_QUERY_BYTES} bytes")
-    parser = _Parser(text, resolve_handle, viewer, base or Query())
+    if "\0" in text:
+        raise InvalidQueryError("the query holds a NUL character")
+    parser = _Parser(text.translate(_QUOTES), resolve_handle, viewer, base or Query())
     return parser.parse()
 
 
@@ -153,7 +161,7 @@ class _Parser:
     def _read(self, match: re.Match[str]) -> int:
         """Read one part; return the place of the next."""
         if match["or"]:
-            self._has_or = True
+            self._has_or = self._has_or or len(self._stack) == 1
             self._stack[-1].turn()
             return match.end()
         if match["open"]:

@@ -104,11 +104,20 @@ class DefaultGroup(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         named = args and args[0] in {*self.commands, "-h", "--help"}
         if not named:
-            is_free = any(not word.startswith("-") for word in args)
+            if self.free and (texts := [w for w in args if self._is_text(w)]):
+                # `-word` is a part of a query here, and no option.
+                args = [*(w for w in args if w not in texts), "--", *texts]
+            is_free = any(not word.startswith("-") or word == "--" for word in args)
             default = self.free if is_free and self.free else self.bare
             if default and (self.free or not args or args[0].startswith("-")):
                 args = [default, *args]
         return super().parse_args(ctx, args)
+
+    def _is_text(self, word: str) -> bool:
+        """Return True for a word like `-cats`, which is no option of the command."""
+        command = self.commands[str(self.free)]
+        options = {name for p in command.params for name in p.opts}
+        return word[:1] == "-" and word[1:2] not in ("", "-") and word not in options
 
 
 def make_group(

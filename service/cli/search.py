@@ -28,8 +28,8 @@ app = make_group(
 
 @app.command()
 def query(
-    text: Annotated[
-        str,
+    words: Annotated[
+        list[str],
         typer.Argument(metavar="QUERY", help='As in the search box: from:, lang:, "…"'),
     ],
     actors: Annotated[
@@ -41,7 +41,7 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Search posts or accounts through the running provider."""
-    params = {"q": text, "limit": limit}
+    params = {"q": " ".join(words), "limit": limit}
     if not actors:
         reply = query_provider(read_config(), SEARCH_POSTS, params)
         return print_posts(reply["posts"], as_json=as_json)

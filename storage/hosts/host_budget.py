@@ -88,6 +88,16 @@ def admit_accounts(
     return granted
 
 
+def return_accounts(conn: Conn, host: int, unused: int) -> None:
+    """Take back granted accounts that were not added, in the same transaction."""
+    if unused:
+        conn.execute(
+            "UPDATE host SET accounts = greatest(0, accounts - %(n)s),"
+            " admitted = greatest(0, admitted - %(n)s) WHERE id = %(host)s",
+            {"n": unused, "host": host},
+        )
+
+
 def set_limit(conn: Conn, host: int, name: str, value: float | None) -> None:
     """Set one of LIMITS for a host; None restores the general limit."""
     if name not in LIMITS:

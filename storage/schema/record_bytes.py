@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import sqlalchemy as sa
+
 from storage.schema.columns import NOW, int4, int8, octets, table, text, time
 
 RECORD_PARTITIONS: Final = 8
@@ -27,6 +29,23 @@ dropped_record = table(
     octets("path"),
     octets("cid"),
     text("reason"),
+)
+
+# Records by the time of their first indexing. Posts and records that are one edge are
+# found by their own tables (storage.records.listing).
+listed_record = table(
+    "listed_record",
+    int8("rkey", primary_key=True, autoincrement=False),
+    time("indexed_at"),
+    int4("actor", primary_key=True, autoincrement=False),
+    int4("collection", primary_key=True, autoincrement=False),
+    sa.Index(
+        "listed_record_collection_indexed_at_idx",
+        "collection",
+        "indexed_at",
+        "actor",
+        "rkey",
+    ),
 )
 
 # Records that are kept and served as bytes but not shown: their shape is invalid for

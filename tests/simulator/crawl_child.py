@@ -76,6 +76,7 @@ SETTINGS: Mapping[str, Any] = {
     "backfill_lease": 1.0,
     "backfill_idle": 0.05,
 }
+TIMES: Mapping[str, float] = {"first": 0.02, "longest": 0.1, "contact_after": 0.5}
 _PR_SET_PDEATHSIG = 1
 _PUBLIC = ipaddress.ip_network("127.7.0.0/16")
 _NAMED = re.compile(r"(http|ws)://([a-z0-9.-]+\.sim\.net):(\d+)(/[^?]*)?(?:\?(.*))?")
@@ -248,7 +249,7 @@ def crawl(url: str, world: Mapping[str, Any], start: Mapping[str, Any]) -> None:
             sink,
             open_clients,
             list_due=tasks.list_repos if world.get("list") else None,
-            times=StreamTimes(**({"first": 0.02, "longest": 0.1} | world_times(world))),
+            times=StreamTimes(**(TIMES | world_times(world))),
             start_shard=ShardPlan(
                 settings, url, log_level="error", make_sink=kind
             ).start,

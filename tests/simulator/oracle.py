@@ -67,17 +67,22 @@ class Oracle:
         held = {
             row[0]: row[1:]
             for row in conn.execute(
-                "SELECT did, upstream_status, handle, repo.state, rev, data, url"
+                "SELECT did, repo.actor IS NOT NULL, upstream_status, handle,"
+                " repo.state, rev, data, url"
                 " FROM actor LEFT JOIN repo ON actor = actor.id"
                 " LEFT JOIN host ON host.id = host"
             )
         }
         faults: list[str] = []
         for account in self.accounts:
+            admitted, *values = held.get(account.did, (False, *[None] * 6))
+            if not admitted and account.status == DELETED:
+                # It ended before it was resolved: only its name may be stored.
+                continue
             if account.did not in held:
                 faults.append(f"{account.did} is unknown")
                 continue
-            status, handle, state, rev, data, home = held[account.did]
+            status, handle, state, rev, data, home = values
             wrong = {
                 "status": (status, account.status),
                 "state": (state, "synchronized"),

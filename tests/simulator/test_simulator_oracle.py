@@ -8,7 +8,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from simulated_accounts import SimulatedAccounts
+from oracle import Expected
+from simulated_accounts import DELETED, SimulatedAccounts
 from simulated_network import Faults, SimulatedNetwork
 from simulation import Simulation
 
@@ -84,6 +85,26 @@ def test_oracle_reports_each_fault(settled: Simulation, wrong: str) -> None:
         faults = settled.oracle().find_faults(conn)
         conn.rollback()
     assert any(SPOILED[wrong] in fault for fault in faults), faults
+
+
+def test_oracle_accepts_an_account_that_ended_before_it_was_admitted(
+    settled: Simulation,
+) -> None:
+    did = "did:plc:endedbeforeitwasadmitt"
+    oracle = settled.oracle()
+    oracle.accounts.append(Expected(did, "", b"", {}, "", status=DELETED))
+    with psycopg.connect(settled.url) as conn:
+        assert oracle.find_faults(conn) == []
+        # Records of others name it.
+        conn.execute("INSERT INTO actor (did) VALUES (%s)", (did,))
+        assert oracle.find_faults(conn) == []
+        conn.execute(
+            "INSERT INTO repo (actor, host) SELECT id, 1 FROM actor WHERE did = %s",
+            (did,),
+        )
+        faults = oracle.find_faults(conn)
+        conn.rollback()
+    assert faults == [f"{did}: status 'active' instead of 'deleted'"]
 
 
 def test_accounts_of_one_seed_have_the_same_frames() -> None:

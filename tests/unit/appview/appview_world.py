@@ -64,6 +64,13 @@ class Provider:
         url = f"{self.url}/xrpc/{nsid}?{urllib.parse.urlencode(params, doseq=True)}"
         return self._send(urllib.request.Request(url, headers=dict(headers)), viewer)
 
+    def skeleton(self, nsid: str, *, of: str | None = None, **params: Any) -> Any:
+        """Return the JSON of a skeleton; `of` is the viewer that is named, unproven."""
+        if of is not None:
+            params["viewer"] = did(of)
+        url = f"{self.url}/xrpc/{nsid}?{urllib.parse.urlencode(params, doseq=True)}"
+        return json.loads(self._send(urllib.request.Request(url), None)[0])
+
     def post(self, nsid: str, body: Any, *, viewer: str | None = None) -> bytes:
         """Return the answer of a procedure."""
         headers = {"content-type": "application/json"}

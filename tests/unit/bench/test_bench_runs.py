@@ -33,6 +33,7 @@ PROMISED = {
     "import": {"records_per_s_per_core", "peak_mib"},
     "ingest": {"commits_per_s", "records_per_s", "bytes_per_link", "bytes_per_record"},
     "backfill": {"records_per_s", "peak_mib"},
+    "relevance": {"bm25_ndcg10", "postgres_ndcg10", "postgres_typo_time"},
     "serve": {
         "search_recent_p99_ms",
         "search_top_p99_ms",

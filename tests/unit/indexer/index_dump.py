@@ -53,7 +53,8 @@ _NAMED = {
     "path": "path",
 }
 _TABLES = (
-    *("record", "dropped_record", "index_error", "link", "resync_buffer"),
+    *("record", "listed_record", "dropped_record", "index_error", "link"),
+    "resync_buffer",
     *("post_stats", "subject_stats", "actor_stats"),
     *(table.name for table in ROW_TABLES),
 )

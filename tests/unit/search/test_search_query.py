@@ -231,3 +231,23 @@ def test_tokens_of_many_scripts(text: str, tokens: list[str]) -> None:
 @given(st.text())
 def test_tokens_never_hold_a_colon(text: str) -> None:
     assert all(":" not in token and token for token in tokenize(text))
+
+
+@pytest.mark.parametrize("text", ["cats \ud800", "url:\ud800", "url:a\0b", "\0"])
+def test_text_that_no_database_takes_is_refused(text: str) -> None:
+    with pytest.raises(InvalidQueryError):
+        parse(text)
+
+
+def test_quotes_and_colons_of_other_keyboards_are_read() -> None:
+    assert where("“blue sky”") == word("blue", "sky")
+    assert where("from：alice.test") == by(ALICE)
+    assert where("-from： alice.test") == Not(by(ALICE))
+
+
+def test_times_may_stand_beside_or_in_parentheses() -> None:
+    query = parse("since:2026-01-02 (cats OR dogs)")
+    assert query.where == AnyOf((CATS, DOGS))
+    assert query.since is not None
+    with pytest.raises(InvalidQueryError, match="since:2026-01-02"):
+        parse("since:2026-01-02 cats OR dogs")

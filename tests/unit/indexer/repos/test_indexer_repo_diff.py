@@ -43,7 +43,8 @@ Blocks = dict[bytes, bytes]
 def wipe(conn: Conn) -> Callable[[], None]:
     def run() -> None:
         conn.rollback()
-        for table in ("repo", "record", "link", "post", "post_stats", "actor_stats"):
+        derived = ("listed_record", "link", "post", "post_stats", "actor_stats")
+        for table in ("repo", "record", *derived):
             conn.execute(f"DELETE FROM {table}")
         conn.commit()
 

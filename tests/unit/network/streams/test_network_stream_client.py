@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -140,6 +141,33 @@ async def test_stream_that_breaks_after_each_frame_continues() -> None:
     assert failures == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("data", [b"", frame(CLOSE, b"\x03\xe8")], ids=["cut", "close"])
+async def test_quiet_stream_that_is_cut_again_and_again_continues(data: bytes) -> None:
+    connections = 0
+
+    async def talk(reader: Reader, writer: Writer) -> None:
+        nonlocal connections
+        connections += 1
+        await upgrade(reader, writer)
+        await asyncio.sleep(0.15)
+        writer.write(frame(BINARY, b"at last") if connections == 5 else data)
+
+    watch = Watch()
+    times = replace(QUICK, ping_after=10.0, contact_after=0.1)
+    assert await read(talk, 1, watch, max_failures=2, times=times) == [b"at last"]
+    failures = [e.failures for e in watch.events if isinstance(e, Disconnected)]
+    # The pauses still grow.
+    assert failures == [1, 2, 3, 4]
+
+
+async def test_short_quiet_connections_raise_after_max_failures() -> None:
+    watch = Watch()
+    times = replace(QUICK, contact_after=5.0)
+    with pytest.raises(UnreachableError, match="failed 3 times"):
+        await read(sending(then=0.05), 1, watch, max_failures=3, times=times)
+    assert len(watch.cursors) == 3
+
+
 async def test_silent_and_dripping_peers_are_disconnected() -> None:
     async def drip(reader: Reader, writer: Writer) -> None:
         await upgrade(reader, writer)
@@ -148,11 +176,13 @@ async def test_silent_and_dripping_peers_are_disconnected() -> None:
             await writer.drain()
             await asyncio.sleep(0.05)
 
+    # Silence is no contact, however long the connection lasted.
+    times = replace(QUICK, contact_after=0.1)
     for talk in (sending(then=30), drip):
         watch = Watch()
         started = time.monotonic()
         with pytest.raises(UnreachableError):
-            await read(talk, 1, watch, max_failures=1)
+            await read(talk, 1, watch, max_failures=1, times=times)
         assert 0.3 < time.monotonic() - started < 2.5
         assert watch.reasons == [DisconnectReason.SILENT]
 

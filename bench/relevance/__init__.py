@@ -1,0 +1,1 @@
+"""Relevance: judged and generated queries over a fixed corpus in ten languages."""

@@ -1,0 +1,1 @@
+"""The `meilisearch` engine: one large server beside Postgres."""
