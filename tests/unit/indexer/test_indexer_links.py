@@ -233,7 +233,7 @@ def test_post_text() -> None:
         },
     }
     text = post.to_text(value)
-    assert text.text == "hello\na cat\nt\nd"
+    assert (text.text, text.alt, text.card) == ("hello", "a cat", "t\nd")
     assert text.tags == ("one", "two")
     assert text.mentions == (DID,)
     assert text.urls == ("https://a.b/c", "https://d.e/")
