@@ -23,7 +23,7 @@ search_outbox = table(
     int8("rkey"),
     int4("actor"),
     int4("collection"),
-    # put | delete: a hint. The drain reads the current row and decides.
+    # new | import | put (storage.outbox.Cause)
     text("op", server_default="put"),
 )
 

@@ -90,7 +90,12 @@ class Publisher:
         if request.query_params["rkey"] == "org.example.blog.broken":
             return JSONResponse({"error": "x", "message": "y"}, 500)
         items = [(path, cid_for(block)) for path, block in blocks.items()]
-        commit = sign_commit(DID, build_root(items), TidClock(1, lambda: 1_700_000_000_000_000).next(), self.key)
+        commit = sign_commit(
+            DID,
+            build_root(items),
+            TidClock(1, lambda: 1_700_000_000_000_000).next(),
+            self.key,
+        )
         root = cid_for(commit)
         parts = [car_header(root), car_block(root, commit)]
         parts += [car_block(node.cid, node.raw) for node in build_nodes(items)]
