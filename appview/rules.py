@@ -135,9 +135,7 @@ TABLE: Final[dict[Place, Rules]] = {
         *_rules(Effect.NOT_FOUND, *_NO_RECORD),
         *_rules(Effect.DETACH, Condition.DETACHED),
     ),
-    Place.ANY_RECORD: _rules(
-        Effect.HIDE, Condition.REDACTED, *_GONE, Condition.VIEWER_BLOCK
-    ),
+    Place.ANY_RECORD: _rules(Effect.HIDE, *_NO_RECORD[1:], Condition.VIEWER_BLOCK),
     Place.NAMED: _rules(Effect.HIDE, *_NO_RECORD),
     Place.NAMED_HIT: _rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
     Place.NAMED_SUGGESTION: _rules(Effect.HIDE, *_NO_RECORD, *_UNWANTED),
