@@ -257,7 +257,9 @@ class Firehose:
                 log.error("reader_failed", exc_info=task.exception())
         await self._close_readers([host for host in self._readers if host not in ids])
         for host in wanted:
-            if host.id not in self._readers:
+            # A reader that has just ended may have written that its host must rest,
+            # after `wanted` was read.
+            if host.id not in self._readers and host.id not in ended:
                 reader = StreamReader(
                     host,
                     clients.fetcher,
