@@ -42,7 +42,7 @@ CATALOG = Catalog.load()
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
 FEED = "app.bsky.feed.generator"
 LIKE = "app.bsky.feed.like"
-POSTS = 12
+POSTS = 8
 MAX_PAGES = 400
 
 
@@ -221,7 +221,7 @@ def writes(network: Network) -> Iterator[Callable[[], int]]:
         nonlocal done
         frank = network.accounts[-1]
         try:
-            while not stop.wait(0.3):
+            while not stop.wait(1.0):
                 record = {"text": f"a new quokka {done}", "createdAt": now()}
                 uri = network.write(frank, POST, record)
                 subject = {"uri": uri, "cid": network.cid(uri)}
