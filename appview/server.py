@@ -63,7 +63,10 @@ METHODS: Final = (
     "app.bsky.unspecced.searchActorsSkeleton",
     "app.bsky.unspecced.searchPostsSkeleton",
     "app.bsky.unspecced.searchStarterPacksSkeleton",
+    "bigworld.search.deleteSavedSearch",
     "bigworld.search.explain",
+    "bigworld.search.listSavedSearches",
+    "bigworld.search.putSavedSearch",
     "com.atproto.identity.resolveHandle",
     "com.atproto.sync.requestCrawl",
 )
