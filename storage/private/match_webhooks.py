@@ -124,3 +124,12 @@ def save_failure(
         ),
     )
     return stopped_at is not None
+
+
+def put_off(conn: Conn, searches: Collection[int], next_at: datetime) -> None:
+    """Let webhooks wait, without a failure."""
+    if searches:
+        conn.execute(
+            "UPDATE match_webhook SET next_at = %s WHERE search = ANY(%s)",
+            (next_at, sorted(searches)),
+        )
