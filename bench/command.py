@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -24,7 +25,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 # Modules whose name is not that of the benchmark.
 _MODULES: Final = {"import": "imports", "relevance": "relevance.run"}
 # Options of the benchmarks.
-_TAKES: Final = {"ingest": ("stored", "shards"), "backfill": ("stored",)}
+_TAKES: Final = {
+    "ingest": ("stored", "shards"),
+    "backfill": ("stored",),
+    "relevance": ("page", "failures"),
+}
 
 
 class BenchName(StrEnum):
@@ -63,6 +68,14 @@ def bench(
     shards: Annotated[
         int, typer.Option(min=1, max=64, help="Number of ingest processes.")
     ] = 1,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Write the tables of relevance into this page."),
+    ] = None,
+    failures: Annotated[
+        Path | None,
+        typer.Option(help="Write the queries that relevance fails to this file."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure this machine: verify, import, ingest, backfill, serve, relevance.
@@ -70,7 +83,8 @@ def bench(
     All data are temporary, in a PostgreSQL of its own.
     """
     names = [name] if name is not None else list(BenchName)
-    run(names, quick=quick, as_json=as_json, stored=stored, shards=shards)
+    options = {"stored": stored, "shards": shards, "page": page, "failures": failures}
+    run(names, quick=quick, as_json=as_json, **options)
 
 
 def load_bench(name: str) -> ModuleType:
@@ -83,19 +97,20 @@ def run(
     *,
     quick: bool,
     as_json: bool,
-    stored: int = 0,
-    shards: int = 1,
+    **options: Any,
 ) -> None:
     """Run benchmarks one after the other and print their figures.
 
-    `stored` records exist before ingest and backfill start; `shards` is the number of
-    ingest processes. Progress goes to standard error if it is a terminal.
+    Each takes those of `options` that it knows: `stored` records exist before ingest
+    and backfill start, `shards` is the number of ingest processes, `page` and
+    `failures` are files for the figures of relevance. Progress goes to standard error
+    if it is a terminal.
     """
     console = Console(stderr=True)
     metrics: list[Metric] = []
     for name in names:
-        given = {"stored": stored, "shards": shards}
-        taken = {option: given[option] for option in _TAKES.get(name, ())}
+        known = _TAKES.get(name, ())
+        taken = {option: options[option] for option in known if option in options}
         measure: Bench = partial(load_bench(name).run, **taken)
         started = time.monotonic()
         if console.is_terminal:
