@@ -41,6 +41,7 @@ class BenchName(StrEnum):
     BACKFILL = "backfill"
     SERVE = "serve"
     RELEVANCE = "relevance"
+    MATCHES = "matches"
 
 
 class _Silence:
@@ -78,7 +79,7 @@ def bench(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure this machine: verify, import, ingest, backfill, serve, relevance.
+    """Measure verify, import, ingest, backfill, serve, relevance and matches.
 
     All data are temporary, in a PostgreSQL of its own.
     """
