@@ -24,7 +24,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 # Modules whose name is not that of the benchmark.
 _MODULES: Final = {"import": "imports", "relevance": "relevance.run"}
 # Options of the benchmarks.
-_TAKES: Final = {"ingest": ("stored", "shards"), "backfill": ("stored",)}
+_TAKES: Final = {
+    "ingest": ("stored", "shards"),
+    "backfill": ("stored",),
+    "search": ("posts",),
+}
 
 
 class BenchName(StrEnum):
@@ -35,6 +39,7 @@ class BenchName(StrEnum):
     INGEST = "ingest"
     BACKFILL = "backfill"
     SERVE = "serve"
+    SEARCH = "search"
     RELEVANCE = "relevance"
 
 
@@ -63,14 +68,24 @@ def bench(
     shards: Annotated[
         int, typer.Option(min=1, max=64, help="Number of ingest processes.")
     ] = 1,
+    posts: Annotated[
+        int, typer.Option(min=0, help="Number of posts that are searched.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure this machine: verify, import, ingest, backfill, serve, relevance.
+    """Measure this machine: verify, import, ingest, backfill, serve, search, relevance.
 
     All data are temporary, in a PostgreSQL of its own.
     """
     names = [name] if name is not None else list(BenchName)
-    run(names, quick=quick, as_json=as_json, stored=stored, shards=shards)
+    run(
+        names,
+        quick=quick,
+        as_json=as_json,
+        stored=stored,
+        shards=shards,
+        posts=posts,
+    )
 
 
 def load_bench(name: str) -> ModuleType:
@@ -85,16 +100,18 @@ def run(
     as_json: bool,
     stored: int = 0,
     shards: int = 1,
+    posts: int = 0,
 ) -> None:
     """Run benchmarks one after the other and print their figures.
 
     `stored` records exist before ingest and backfill start; `shards` is the number of
-    ingest processes. Progress goes to standard error if it is a terminal.
+    ingest processes; `posts` are searched. Progress goes to standard error if it is a
+    terminal.
     """
     console = Console(stderr=True)
     metrics: list[Metric] = []
     for name in names:
-        given = {"stored": stored, "shards": shards}
+        given = {"stored": stored, "shards": shards, "posts": posts}
         taken = {option: given[option] for option in _TAKES.get(name, ())}
         measure: Bench = partial(load_bench(name).run, **taken)
         started = time.monotonic()
