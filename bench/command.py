@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -28,6 +29,7 @@ _TAKES: Final = {
     "ingest": ("stored", "shards"),
     "backfill": ("stored",),
     "search": ("posts",),
+    "relevance": ("page", "failures"),
 }
 
 
@@ -71,6 +73,14 @@ def bench(
     posts: Annotated[
         int, typer.Option(min=0, help="Number of posts that are searched.")
     ] = 0,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Write the tables of relevance into this page."),
+    ] = None,
+    failures: Annotated[
+        Path | None,
+        typer.Option(help="Write the queries that relevance fails to this file."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure this machine: verify, import, ingest, backfill, serve, search, relevance.
@@ -78,14 +88,14 @@ def bench(
     All data are temporary, in a PostgreSQL of its own.
     """
     names = [name] if name is not None else list(BenchName)
-    run(
-        names,
-        quick=quick,
-        as_json=as_json,
-        stored=stored,
-        shards=shards,
-        posts=posts,
-    )
+    options: dict[str, Any] = {
+        "stored": stored,
+        "shards": shards,
+        "posts": posts,
+        "page": page,
+        "failures": failures,
+    }
+    run(names, quick=quick, as_json=as_json, **options)
 
 
 def load_bench(name: str) -> ModuleType:
@@ -98,21 +108,20 @@ def run(
     *,
     quick: bool,
     as_json: bool,
-    stored: int = 0,
-    shards: int = 1,
-    posts: int = 0,
+    **options: Any,
 ) -> None:
     """Run benchmarks one after the other and print their figures.
 
-    `stored` records exist before ingest and backfill start; `shards` is the number of
-    ingest processes; `posts` are searched. Progress goes to standard error if it is a
-    terminal.
+    Each takes those of `options` that it knows: `stored` records exist before ingest
+    and backfill start, `shards` is the number of ingest processes, `page` and
+    `failures` are files for the figures of relevance. Progress goes to standard error
+    if it is a terminal.
     """
     console = Console(stderr=True)
     metrics: list[Metric] = []
     for name in names:
-        given = {"stored": stored, "shards": shards, "posts": posts}
-        taken = {option: given[option] for option in _TAKES.get(name, ())}
+        known = _TAKES.get(name, ())
+        taken = {option: options[option] for option in known if option in options}
         measure: Bench = partial(load_bench(name).run, **taken)
         started = time.monotonic()
         if console.is_terminal:

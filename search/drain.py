@@ -7,37 +7,46 @@ of the drain, so entries may be late, repeated or out of order.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from protocol.data.cbor import decode_fast
 from protocol.errors import InvalidRecordError
 from protocol.syntax import tid_from_int, tid_time_us
-from search.documents import ActorDocument, RecordDocument, RecordText
+from search.documents import ActorDocument, Document, RecordDocument, RecordText
 from search.engines.contract import SearchEngine
 from search.text.languages import detect_language
 from search.topics import note_topics
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, FEED_POST, NO_COLLECTION
-from storage.outbox import delete_outbox, take_outbox
+from storage.outbox import Cause, delete_outbox, take_outbox
 from storage.postgres.arrays import int_columns
 from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.instants import from_micros
 from storage.postgres.pool import Conn
 from storage.postgres.text import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, clean_text
 from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records.addresses import Address, find_addresses, name_addresses_in
+from storage.records.listing import fetch_listed
 from storage.records.record_rows import fetch_pieces
 from storage.records.stats import PostStats, fetch_post_stats, fetch_subject_likes
 from storage.records.web_urls import MAX_DOMAIN_CHARS, domain_of
 from storage.states import STATUS_ACTIVE
 
-_PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
+PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
 _POST: Final = COLLECTION_IDS[FEED_POST]
 _MAX_FILTER_CHARS: Final = 2_048
 """Maximum length of a tag, a URL or a mention."""
 MAX_QUOTED_CHARS: Final = 1_000
 _NO_STATS: Final = PostStats()
+FETCHED_AGE: Final = timedelta(days=1)
+"""Records of a fetched repo up to this age are matched with saved searches."""
 _LOCK: Final = 0x6F7574626F78  # "outbox": one drain at a time
+
+
+LogMatches = Callable[[Conn, Sequence[RecordDocument]], None]
+"""Logs the saved searches that find records, in the transaction of the drain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,8 @@ class Texts:
     """The `createdAt` of a record, None if it has none."""
     unsearched: tuple[int, ...]
     """Collections without text."""
+    prepare: Callable[[Conn, Collection[str]], None] = lambda conn, nsids: None
+    """Called before records of these collections are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,42 +70,170 @@ class _Account:
     shown: bool
 
 
-@retry_conflicts
-def drain_outbox(conn: Conn, engine: SearchEngine, texts: Texts, limit: int) -> int:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Entries of the outbox, and what an engine does about them."""
+
+    entries: list[tuple[int, Address, str]]
+    records: list[RecordDocument]
+    accounts: list[ActorDocument]
+    deleted: list[Address]
+    gone: list[int]
+    """Accounts that leave with all their records."""
+    returned: set[int]
+    """Accounts whose records are read anew."""
+
+
+def drain_outbox(
+    conn: Conn,
+    engine: SearchEngine,
+    texts: Texts,
+    limit: int,
+    log_matches: LogMatches | None = None,
+) -> int:
     """Write up to `limit` entries to the engine, remove them and return their number.
 
-    One transaction: when the engine fails, the entries stay. Returns 0 while another
+    `log_matches` gets the new and changed records, in the transaction that removes
+    their entries. When the engine fails, the entries stay. Returns 0 while another
     drain runs, since the slower of two could write an old document last.
     """
+    if engine.external:
+        return _drain_outside(conn, engine, texts, limit, log_matches)
+    return _drain_inside(conn, engine, texts, limit, log_matches)
+
+
+@retry_conflicts
+def _drain_inside(
+    conn: Conn,
+    engine: SearchEngine,
+    texts: Texts,
+    limit: int,
+    log_matches: LogMatches | None,
+) -> int:
     with whole_transaction(conn):
         lock = conn.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone()
         if lock != (True,):
             return 0
-        entries = take_outbox(conn, limit)
-        if not entries:
+        work = _read_work(conn, texts, limit)
+        if work is None:
             return 0
-        crashpoint(Crashpoint.OUTBOX_TAKEN)
-        addresses = {address for _, address in entries}
-        accounts = _load_accounts(conn, {address.actor for address in addresses})
-        whole = {a.actor for a in addresses if a.collection == NO_COLLECTION}
-        about = whole | {a.actor for a in addresses if a.collection == _PROFILE}
-        gone = {a for a in about if a not in accounts or not accounts[a].shown}
-        # A hidden account lost all its documents; one that returns is read anew.
-        queue_records(conn, texts, whole - gone)
-        records = {
-            a for a in addresses if a.collection not in (NO_COLLECTION, _PROFILE)
-        }
-        documents = _load_documents(conn, texts, records, accounts)
-        found = {document.address for document in documents}
-        engine.delete(conn, sorted(records - found), sorted(gone))
-        engine.put(
-            conn, [*documents, *(accounts[a].document for a in sorted(about - gone))]
-        )
-        note_topics(conn, documents, datetime.now(UTC))
-        crashpoint(Crashpoint.OUTBOX_TOLD)
-        delete_outbox(conn, [number for number, _ in entries])
+        _tell(conn, engine, work)
+        _finish(conn, texts, work, log_matches)
         crashpoint(Crashpoint.OUTBOX_CLEARED)
-        return len(entries)
+    return len(work.entries)
+
+
+def _drain_outside(
+    conn: Conn,
+    engine: SearchEngine,
+    texts: Texts,
+    limit: int,
+    log_matches: LogMatches | None,
+) -> int:
+    """Drain without a transaction while the engine is written.
+
+    After a crash in between the entries are written again, as newer rows are.
+    """
+    with outbox_lock(conn) as held:
+        if not held:
+            return 0
+        with whole_transaction(conn):
+            work = _read_work(conn, texts, limit)
+        if work is None:
+            return 0
+        _tell(None, engine, work)
+        with whole_transaction(conn):
+            _finish(conn, texts, work, log_matches)
+        crashpoint(Crashpoint.OUTBOX_CLEARED)
+    return len(work.entries)
+
+
+@contextmanager
+def outbox_lock(conn: Conn) -> Iterator[bool]:
+    """Hold the lock of the drain outside of transactions; False if another has it."""
+    with whole_transaction(conn):
+        row = conn.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
+    held = row == (True,)
+    try:
+        yield held
+    finally:
+        # A broken connection has lost the lock already.
+        if held and not conn.broken:
+            conn.rollback()
+            with whole_transaction(conn):
+                conn.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+
+
+def _read_work(conn: Conn, texts: Texts, limit: int) -> _Work | None:
+    entries = take_outbox(conn, limit)
+    if not entries:
+        return None
+    crashpoint(Crashpoint.OUTBOX_TAKEN)
+    addresses = {address for _, address, _ in entries}
+    accounts = _load_accounts(conn, {address.actor for address in addresses})
+    whole = {a.actor for a in addresses if a.collection == NO_COLLECTION}
+    about = whole | {a.actor for a in addresses if a.collection == PROFILE}
+    gone = {a for a in about if a not in accounts or not accounts[a].shown}
+    records = {a for a in addresses if a.collection not in (NO_COLLECTION, PROFILE)}
+    documents = _load_documents(conn, texts, records, accounts)
+    found = {document.address for document in documents}
+    return _Work(
+        entries=entries,
+        records=documents,
+        accounts=[accounts[a].document for a in sorted(about - gone)],
+        deleted=sorted(records - found),
+        gone=sorted(gone),
+        # A hidden account lost all its documents; one that returns is read anew.
+        returned=whole - gone,
+    )
+
+
+def _tell(conn: Conn | None, engine: SearchEngine, work: _Work) -> None:
+    engine.delete(conn, work.deleted, work.gone)
+    engine.put(conn, [*work.records, *work.accounts])
+    crashpoint(Crashpoint.OUTBOX_TOLD)
+
+
+def _finish(
+    conn: Conn, texts: Texts, work: _Work, log_matches: LogMatches | None
+) -> None:
+    queue_records(conn, texts, work.returned)
+    note_topics(conn, work.records, datetime.now(UTC))
+    if log_matches is not None and (new := _choose_new(work.entries, work.records)):
+        log_matches(conn, new)
+    crashpoint(Crashpoint.OUTBOX_MATCHED)
+    delete_outbox(conn, [number for number, _, _ in work.entries])
+
+
+def load_shown(
+    conn: Conn, texts: Texts, actors: Collection[int], records: Collection[Address]
+) -> list[Document]:
+    """Return the documents of shown accounts, and of records of shown accounts."""
+    accounts = _load_accounts(conn, {*actors, *(record.actor for record in records)})
+    return [
+        *_load_documents(conn, texts, records, accounts),
+        *(accounts[a].document for a in actors if a in accounts and accounts[a].shown),
+    ]
+
+
+def _choose_new(
+    entries: Sequence[tuple[int, Address, str]], documents: Sequence[RecordDocument]
+) -> list[RecordDocument]:
+    """Return documents of new and changed records, in order of their entries.
+
+    Of a fetched repo these are the recent ones: its older records are not new.
+    """
+    by_address = {document.address: document for document in documents}
+    after = datetime.now(UTC) - FETCHED_AGE
+    new: dict[Address, RecordDocument] = {}
+    for _, address, cause in entries:
+        document = by_address.get(address)
+        if document is not None and (
+            cause == Cause.WRITTEN
+            or (cause == Cause.FETCHED and document.created_at > after)
+        ):
+            new[address] = document
+    return [*new.values()]
 
 
 def read_document(
@@ -117,14 +256,15 @@ def queue_records(conn: Conn, texts: Texts, actors: Collection[int]) -> None:
             SELECT actor, collection, rkey FROM record
             WHERE actor = ANY(%s) AND collection <> ALL(%s)
             """,
-            (sorted(actors), [*texts.unsearched, _PROFILE]),
+            (sorted(actors), [*texts.unsearched, PROFILE]),
         )
 
 
 def queue_everything(conn: Conn, engine: SearchEngine) -> None:
     """Empty the engine and queue every account with all its records. Commits."""
     with whole_transaction(conn):
-        conn.execute("TRUNCATE search_outbox")
+        # Saved searches still wait for new records.
+        conn.execute("DELETE FROM search_outbox WHERE op = %s", (Cause.INDEXED,))
         engine.clear(conn)
         conn.execute(
             """
@@ -183,12 +323,15 @@ def _read_documents(
     accounts: dict[int, _Account],
 ) -> Iterator[RecordDocument]:
     uris = name_addresses_in(conn, values)
+    texts.prepare(conn, {uri.split("/")[3] for uri in uris.values()})
     failed = _load_failures(conn, values)
     posts = [a for a in values if a.collection == _POST]
     times = _load_post_times(conn, posts)
     counts = fetch_post_stats(conn, [(a.actor, a.rkey) for a in posts])
     stats = {Address(a, _POST, key): found for (a, key), found in counts.items()}
-    likes = fetch_subject_likes(conn, [a for a in values if a.collection != _POST])
+    others = [a for a in values if a.collection != _POST]
+    likes = fetch_subject_likes(conn, others)
+    listed = fetch_listed(conn, others)
     stats |= {Address(*key): PostStats(likes=found) for key, found in likes.items()}
     documents: list[RecordDocument] = []
     for address, value in values.items():
@@ -201,6 +344,7 @@ def _read_documents(
             uris[address],
             accounts[address.actor].document,
             times.get(address),
+            listed.get(address),
             stats.get(address, _NO_STATS),
         )
         if document is not None:
@@ -241,6 +385,7 @@ def _make_document(
     uri: str,
     author: ActorDocument,
     times: tuple[datetime, datetime] | None,
+    indexed_at: datetime | None,
     stats: PostStats,
 ) -> RecordDocument | None:
     _, _, _, nsid, rkey = uri.split("/")
@@ -251,8 +396,10 @@ def _make_document(
     if times is None:
         if address.collection == _POST:
             return None
-        claimed = texts.read_time(value) or _key_time(address.rkey)
-        times = claimed, min(claimed, datetime.now(UTC))
+        indexed_at = indexed_at or datetime.now(UTC)
+        claimed = text.created_at or texts.read_time(value)
+        claimed = claimed or _key_time(address.rkey) or indexed_at
+        times = claimed, min(claimed, indexed_at)
     return RecordDocument(
         address=address,
         uri=uri,
@@ -300,10 +447,9 @@ def _clean(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(clean_text(text, _MAX_FILTER_CHARS) for text in texts)
 
 
-def _key_time(rkey: int) -> datetime:
-    """Return the time in a TID; 1970 for any other record key."""
-    micros = tid_time_us(tid_from_int(rkey)) if rkey > 0 else 0
-    return datetime.fromtimestamp(micros / 1_000_000, UTC)
+def _key_time(rkey: int) -> datetime | None:
+    """Return the time in a TID; None for any other record key."""
+    return from_micros(tid_time_us(tid_from_int(rkey))) if rkey > 0 else None
 
 
 def _load_failures(conn: Conn, addresses: Collection[Address]) -> set[Address]:

@@ -116,7 +116,6 @@ search_engine = sa.Table(
     "search_engine",
     metadata,
     sa.Column("name", sa.Text, nullable=False),
-    # As search.engines.external_state writes it.
     sa.Column("state", pg.JSONB, nullable=False),
     sa.Column("failure", sa.Text, nullable=False, server_default=""),
     sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True),

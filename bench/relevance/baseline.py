@@ -10,7 +10,7 @@ from typing import Final
 
 from search.documents import RecordDocument
 from search.query.nodes import AllOf, AnyOf, Filter, Kind, Node, Not, Query, words_of
-from search.query.operators import normalize_tag
+from search.text.tags import normalize_tag
 from search.tokens import tokenize
 from storage.records.addresses import Address
 

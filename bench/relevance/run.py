@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -23,34 +22,41 @@ from bench.relevance.filling import Placed, fill_engine, place_posts, store_post
 from bench.relevance.judging import Scores, Tasks, measure
 from bench.relevance.known_items import FORMS, make_known_items
 from bench.relevance.measures import mean
-from bench.relevance.tables import to_failures, to_page
+from bench.relevance.tables import replace_figures, to_failures, to_page
 from storage.outbox import put_outbox
 from storage.postgres.pool import Pool
 
 BENCH: Final = "relevance"
 
-_POSTS: Final = 2_000
+POSTS: Final = 2_000
 """Generated posts of a language."""
-_KNOWN: Final = 100
+KNOWN: Final = 100
 """Known items of a language; each gives a query of every form."""
 _QUICK: Final = 20
 """Divisor of both in a quick run."""
 
 
-def run(quick: bool, progress: Progress) -> list[Metric]:
-    """Measure every engine; `BIGWORLD_BENCH_PAGE` names a file for the tables."""
+def run(
+    quick: bool,
+    progress: Progress,
+    *,
+    page: Path | None = None,
+    failures: Path | None = None,
+) -> list[Metric]:
+    """Measure every engine; write tables into `page`, failed queries to `failures`."""
     part = _QUICK if quick else 1
     with open_index() as index:
         scores = measure_all(
             index.pool,
             LANGUAGES[:2] if quick else LANGUAGES,
-            posts=_POSTS // part,
-            known=_KNOWN // part,
+            posts=POSTS // part,
+            known=KNOWN // part,
             progress=progress,
         )
-    if page := os.environ.get("BIGWORLD_BENCH_PAGE"):
-        Path(page).write_text(to_page(scores))
-        Path(page).with_suffix(".failures.txt").write_text(to_failures(scores))
+    if page is not None:
+        page.write_text(replace_figures(page.read_text(), to_page(scores)))
+    if failures is not None:
+        failures.write_text(to_failures(scores))
     return [*_metrics(scores)]
 
 
@@ -60,18 +66,19 @@ def measure_all(
     *,
     posts: int,
     known: int,
+    judged: int | None = None,
     progress: Progress,
 ) -> dict[str, Scores]:
     """Fill an empty index with the corpus; return the figures of each engine.
 
-    `posts` are generated and `known` items drawn for each language. The baseline
-    comes first.
+    `posts` are generated, `known` items drawn and `judged` queries taken for each
+    language. The baseline comes first.
     """
     files = [load_language(code) for code in languages]
     texts = [p for one in files for p in (*one.posts, *generate_posts(one, posts))]
     placed = place_posts(texts)
     tasks = Tasks(
-        [query for one in files for query in one.queries],
+        [query for one in files for query in one.queries[:judged]],
         [item for one in files for item in make_known_items(one, placed, known)],
         placed,
     )

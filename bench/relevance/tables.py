@@ -10,6 +10,8 @@ from bench.relevance.judging import Scores
 from bench.relevance.known_items import FORMS
 from bench.relevance.measures import mean
 
+BEGIN: Final = "<!-- figures -->"
+END: Final = "<!-- end of figures -->"
 _HEADS: Final = (
     "engine", "nDCG@10", "recall@50", "three rare words", "one typo", "operator",
     "first words", "time of a typo",
@@ -39,6 +41,15 @@ def to_page(scores: Mapping[str, Scores]) -> str:
         "### nDCG@10 by kind of query\n\n" + _table(("kind", "queries", *scores), rows)
     )
     return "\n\n".join(parts) + "\n"
+
+
+def replace_figures(page: str, tables: str) -> str:
+    """Return a page with new tables between its two marks."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no {BEGIN} … {END}")
+    return f"{before}{BEGIN}\n\n{tables}\n{END}{after}"
 
 
 def to_failures(scores: Mapping[str, Scores]) -> str:

@@ -26,6 +26,9 @@ from storage.records.stats import LIKES, StatsChange, apply_stats
 class FakeEngine:
     """A search engine of two dictionaries."""
 
+    name = "fake"
+    external = False
+
     def __init__(self) -> None:
         self.records: dict[Address, RecordDocument] = {}
         self.actors: dict[int, ActorDocument] = {}
@@ -88,6 +91,9 @@ def test_search_follows_the_rows(conn: Conn, apply: Apply) -> None:
         1,
     )
     assert found.uri == b.uri(path)
+    quoting = next(d for d in engine.records.values() if d.text == "quoting words")
+    assert quoting.quoted == "theirs"
+    assert quoting.detected == "en"
     answer = next(d for d in engine.records.values() if d.text == "answered words")
     assert (answer.reply_parent, answer.features) == (b.uri(path), ("reply",))
     assert {d.display_name for d in engine.actors.values()} == {"Somebody"}
