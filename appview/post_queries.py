@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,7 +34,6 @@ from search.query.operators import (
     resolve_account,
 )
 from search.query.parser import parse_query
-from search.text.languages import detect_language
 from search.text.tags import normalize_tag
 from storage.records.addresses import find_addresses, find_handles
 from storage.records.web_urls import normalize_domain, normalize_url
@@ -42,7 +42,14 @@ EVERYTHING_TEXT: Final = "*"
 MAX_VALUES: Final = 200
 """Values of all filters of a request together."""
 REPLIES: Final = ("excludeReplies", "repliesOnly")
-QUERY_LANGUAGES: Final = frozenset({"ja", "zh", "ko", "th", "ar"})
+_SCRIPTS: Final = {
+    "ja": re.compile(r"[\u3041-\u30ff\uff66-\uff9d]"),
+    "ko": re.compile(r"[\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3]"),
+    "zh": re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"),
+    "th": re.compile(r"[\u0e01-\u0e5b]"),
+    "ar": re.compile(r"[\u0620-\u064a\u0671-\u06d3]"),
+}
+"""Languages that analyzers treat apart, by their letters."""
 _V2_LISTS: Final = {
     "Authors": Kind.AUTHOR,
     "Mentions": Kind.MENTION,
@@ -111,9 +118,13 @@ def read_v2(context: RequestContext, params: Params) -> Query:
 
 
 def query_languages(text: str, hint: str | None) -> list[str]:
-    """Return the language of a query if it is one that analyzers treat apart."""
-    found = detect_language(text, (hint,) if hint else ())
-    return [found] if found in QUERY_LANGUAGES else []
+    """Return the language of a query if its script names one, `hint` between those of
+    a script."""
+    scripts = {lang for lang, script in _SCRIPTS.items() if script.search(text)}
+    if hint in scripts or (hint == "ja" and "zh" in scripts):
+        return [hint]
+    # Kana and Hangul decide: Han characters stand beside them.
+    return [next(lang for lang in _SCRIPTS if lang in scripts)] if scripts else []
 
 
 def _v2_name(name: str, is_out: bool) -> str:
@@ -160,7 +171,7 @@ def _as_error() -> Iterator[None]:
 
 @dataclass
 class _Reader:
-    """The values of one request. Handles are looked up at once."""
+    """The values of one request. Handles are resolved at once."""
 
     context: RequestContext
 

@@ -60,6 +60,8 @@ class Place(Enum):
     """A post below another one in a thread, beside the author of that one."""
     QUOTE = auto()
     """A record inside a post, beside the author of the post."""
+    ANY_RECORD = auto()
+    """A loaded record of any collection, found or listed."""
     NAMED = auto()
     """A feed generator, list or starter pack by itself."""
     NAMED_HIT = auto()
@@ -175,6 +177,9 @@ TABLE: Final[dict[Place, Rules]] = {
         *_rules(Effect.DETACH, Condition.NOT_QUOTABLE),
         *_rules(Effect.NOT_FOUND, *_NO_RECORD),
         *_rules(Effect.DETACH, Condition.DETACHED),
+    ),
+    Place.ANY_RECORD: _rules(
+        Effect.HIDE, Condition.REDACTED, *_GONE, Condition.VIEWER_BLOCK
     ),
     Place.NAMED: _rules(Effect.HIDE, *_NO_RECORD),
     Place.NAMED_HIT: _rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),

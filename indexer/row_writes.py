@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from indexer.changes import Change, Prepared, prepare
 from indexer.counting import count_links, count_rows
-from storage.outbox import put_outbox
+from storage.outbox import Cause, put_outbox
 from storage.postgres.arrays import int_columns
 from storage.postgres.copy import copy_rows
 from storage.postgres.pool import Conn
@@ -33,7 +33,7 @@ def apply_changes(
     """Prepare and write changes, piece by piece."""
     stats = StatsChange()
     for prepared in prepare(changes, interner, now):
-        stats.merge(write(conn, prepared, now))
+        stats.merge(write(conn, prepared, now, cause=Cause.WRITTEN))
     return stats
 
 
@@ -58,7 +58,12 @@ def remove_records(
 
 
 def write(
-    conn: Conn, prepared: Prepared, now: datetime, *, fresh: bool = False
+    conn: Conn,
+    prepared: Prepared,
+    now: datetime,
+    *,
+    fresh: bool = False,
+    cause: Cause = Cause.FETCHED,
 ) -> StatsChange:
     """Write a batch within the caller's transaction; return the changes of counts.
 
@@ -90,7 +95,7 @@ def write(
         insert_rows(conn, table, kept)
         count_rows(stats, table, [row[0] for row in kept], 1)
     copy_rows(conn, "index_error", _ERROR_COLUMNS, _ERROR_TYPES, prepared.errors)
-    put_outbox(conn, prepared.outbox)
+    put_outbox(conn, prepared.outbox, cause)
     return stats
 
 

@@ -71,6 +71,10 @@ class HandleMismatchError(IdentityError):
     """The two directions disagree: handle to DID, DID to handle."""
 
 
+class LexiconNotFoundError(IdentityError):
+    """Nobody publishes the lexicon of an NSID."""
+
+
 class XrpcError(Exception):
     """An error as XRPC carries it: `{"error": name, "message": message}`.
 

@@ -28,6 +28,8 @@ class RecordText:
     reply_root: str | None = None
     alt: str = ""
     card: str = ""
+    created_at: datetime | None = None
+    """The time that the author claims, of records that are no posts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from protocol.data.cbor import decode_fast
@@ -19,13 +19,15 @@ from search.engines.contract import SearchEngine
 from search.text.languages import detect_language
 from search.topics import note_topics
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, FEED_POST, NO_COLLECTION
-from storage.outbox import delete_outbox, take_outbox
+from storage.outbox import Cause, delete_outbox, take_outbox
 from storage.postgres.arrays import int_columns
 from storage.postgres.crashpoint import Crashpoint, crashpoint
+from storage.postgres.instants import from_micros
 from storage.postgres.pool import Conn
 from storage.postgres.text import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, clean_text
 from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records.addresses import Address, find_addresses, name_addresses_in
+from storage.records.listing import fetch_listed
 from storage.records.record_rows import fetch_pieces
 from storage.records.stats import PostStats, fetch_post_stats, fetch_subject_likes
 from storage.records.web_urls import MAX_DOMAIN_CHARS, domain_of
@@ -37,7 +39,13 @@ _MAX_FILTER_CHARS: Final = 2_048
 """Maximum length of a tag, a URL or a mention."""
 MAX_QUOTED_CHARS: Final = 1_000
 _NO_STATS: Final = PostStats()
+FETCHED_AGE: Final = timedelta(days=1)
+"""Records of a fetched repo up to this age are matched with saved searches."""
 _LOCK: Final = 0x6F7574626F78  # "outbox": one drain at a time
+
+
+LogMatches = Callable[[Conn, Sequence[RecordDocument]], None]
+"""Logs the saved searches that find records, in the transaction of the drain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,8 @@ class Texts:
     """The `createdAt` of a record, None if it has none."""
     unsearched: tuple[int, ...]
     """Collections without text."""
+    prepare: Callable[[Conn, Collection[str]], None] = lambda conn, nsids: None
+    """Called before records of these collections are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +70,18 @@ class _Account:
 
 
 @retry_conflicts
-def drain_outbox(conn: Conn, engine: SearchEngine, texts: Texts, limit: int) -> int:
+def drain_outbox(
+    conn: Conn,
+    engine: SearchEngine,
+    texts: Texts,
+    limit: int,
+    log_matches: LogMatches | None = None,
+) -> int:
     """Write up to `limit` entries to the engine, remove them and return their number.
 
-    One transaction: when the engine fails, the entries stay. Returns 0 while another
-    drain runs, since the slower of two could write an old document last.
+    `log_matches` gets the new and changed records. One transaction: when the engine
+    fails, the entries stay. Returns 0 while another drain runs, since the slower of two
+    could write an old document last.
     """
     with whole_transaction(conn):
         lock = conn.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone()
@@ -74,7 +91,7 @@ def drain_outbox(conn: Conn, engine: SearchEngine, texts: Texts, limit: int) -> 
         if not entries:
             return 0
         crashpoint(Crashpoint.OUTBOX_TAKEN)
-        addresses = {address for _, address in entries}
+        addresses = {address for _, address, _ in entries}
         accounts = _load_accounts(conn, {address.actor for address in addresses})
         whole = {a.actor for a in addresses if a.collection == NO_COLLECTION}
         about = whole | {a.actor for a in addresses if a.collection == _PROFILE}
@@ -92,9 +109,32 @@ def drain_outbox(conn: Conn, engine: SearchEngine, texts: Texts, limit: int) -> 
         )
         note_topics(conn, documents, datetime.now(UTC))
         crashpoint(Crashpoint.OUTBOX_TOLD)
-        delete_outbox(conn, [number for number, _ in entries])
+        if log_matches is not None and (new := _choose_new(entries, documents)):
+            log_matches(conn, new)
+        crashpoint(Crashpoint.OUTBOX_MATCHED)
+        delete_outbox(conn, [number for number, _, _ in entries])
         crashpoint(Crashpoint.OUTBOX_CLEARED)
         return len(entries)
+
+
+def _choose_new(
+    entries: Sequence[tuple[int, Address, str]], documents: Sequence[RecordDocument]
+) -> list[RecordDocument]:
+    """Return documents of new and changed records, in order of their entries.
+
+    Of a fetched repo these are the recent ones: its older records are not new.
+    """
+    by_address = {document.address: document for document in documents}
+    after = datetime.now(UTC) - FETCHED_AGE
+    new: dict[Address, RecordDocument] = {}
+    for _, address, cause in entries:
+        document = by_address.get(address)
+        if document is not None and (
+            cause == Cause.WRITTEN
+            or (cause == Cause.FETCHED and document.created_at > after)
+        ):
+            new[address] = document
+    return [*new.values()]
 
 
 def read_document(
@@ -124,7 +164,8 @@ def queue_records(conn: Conn, texts: Texts, actors: Collection[int]) -> None:
 def queue_everything(conn: Conn, engine: SearchEngine) -> None:
     """Empty the engine and queue every account with all its records. Commits."""
     with whole_transaction(conn):
-        conn.execute("TRUNCATE search_outbox")
+        # Saved searches still wait for new records.
+        conn.execute("DELETE FROM search_outbox WHERE op = %s", (Cause.INDEXED,))
         engine.clear(conn)
         conn.execute(
             """
@@ -183,12 +224,15 @@ def _read_documents(
     accounts: dict[int, _Account],
 ) -> Iterator[RecordDocument]:
     uris = name_addresses_in(conn, values)
+    texts.prepare(conn, {uri.split("/")[3] for uri in uris.values()})
     failed = _load_failures(conn, values)
     posts = [a for a in values if a.collection == _POST]
     times = _load_post_times(conn, posts)
     counts = fetch_post_stats(conn, [(a.actor, a.rkey) for a in posts])
     stats = {Address(a, _POST, key): found for (a, key), found in counts.items()}
-    likes = fetch_subject_likes(conn, [a for a in values if a.collection != _POST])
+    others = [a for a in values if a.collection != _POST]
+    likes = fetch_subject_likes(conn, others)
+    listed = fetch_listed(conn, others)
     stats |= {Address(*key): PostStats(likes=found) for key, found in likes.items()}
     documents: list[RecordDocument] = []
     for address, value in values.items():
@@ -201,6 +245,7 @@ def _read_documents(
             uris[address],
             accounts[address.actor].document,
             times.get(address),
+            listed.get(address),
             stats.get(address, _NO_STATS),
         )
         if document is not None:
@@ -241,6 +286,7 @@ def _make_document(
     uri: str,
     author: ActorDocument,
     times: tuple[datetime, datetime] | None,
+    indexed_at: datetime | None,
     stats: PostStats,
 ) -> RecordDocument | None:
     _, _, _, nsid, rkey = uri.split("/")
@@ -251,8 +297,10 @@ def _make_document(
     if times is None:
         if address.collection == _POST:
             return None
-        claimed = texts.read_time(value) or _key_time(address.rkey)
-        times = claimed, min(claimed, datetime.now(UTC))
+        indexed_at = indexed_at or datetime.now(UTC)
+        claimed = text.created_at or texts.read_time(value)
+        claimed = claimed or _key_time(address.rkey) or indexed_at
+        times = claimed, min(claimed, indexed_at)
     return RecordDocument(
         address=address,
         uri=uri,
@@ -300,10 +348,9 @@ def _clean(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(clean_text(text, _MAX_FILTER_CHARS) for text in texts)
 
 
-def _key_time(rkey: int) -> datetime:
-    """Return the time in a TID; 1970 for any other record key."""
-    micros = tid_time_us(tid_from_int(rkey)) if rkey > 0 else 0
-    return datetime.fromtimestamp(micros / 1_000_000, UTC)
+def _key_time(rkey: int) -> datetime | None:
+    """Return the time in a TID; None for any other record key."""
+    return from_micros(tid_time_us(tid_from_int(rkey))) if rkey > 0 else None
 
 
 def _load_failures(conn: Conn, addresses: Collection[Address]) -> set[Address]:

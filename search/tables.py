@@ -93,9 +93,7 @@ search_engine = sa.Table(
     "search_engine",
     metadata,
     sa.Column("name", sa.Text, nullable=False),
-    sa.Column(
-        "state", pg.JSONB, nullable=False, comment="search.engines.external_state"
-    ),
+    sa.Column("state", pg.JSONB, nullable=False),
     sa.Column("failure", sa.Text, nullable=False, server_default=""),
     sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True),
     sa.PrimaryKeyConstraint("name", name="search_engine_pkey"),

@@ -17,10 +17,13 @@ from indexer.index_writer import IndexWriter
 from indexer.search_drain import search_drain
 from network.http.policy import HostLimits
 from plc.lookup import MirrorLookup
+from search.drain import LogMatches
 from search.engines.postgres import PostgresEngine
+from search.matches.saved_matcher import SavedMatcher
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
 from storage.postgres.pool import Pool, open_pool
+from storage.private.private_store import PrivateStore
 from storage.records.interning import Interner
 
 log = structlog.get_logger(__name__)
@@ -34,6 +37,8 @@ class WriteSide:
     url: str
     pool: Pool
     engine: PostgresEngine
+    private: PrivateStore
+    log_matches: LogMatches
     index: IndexWriter
     open_clients: OpenClients
     tasks: CrawlTasks
@@ -43,13 +48,19 @@ class WriteSide:
 
 
 @contextmanager
-def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
-    """Open the write side of the index at `url`; close it at the end."""
+def open_write_side(config: Config, url: str, private_url: str) -> Iterator[WriteSide]:
+    """Open the write side of the index at `url`; close it at the end.
+
+    Saved searches are in the database at `private_url`.
+    """
     settings = crawl_settings(config)
     with (
         open_pool(url, max=2 * settings.backfills_at_once + 8, name="write") as pool,
         open_pool(url, max=4, name="names") as names,
+        open_pool(private_url, max=4, name="private") as private,
     ):
+        store = PrivateStore(private)
+        log_matches = SavedMatcher(store).log_matches
         engine = PostgresEngine(pool)
         open_clients = clients_opener(
             names,
@@ -64,7 +75,10 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
             ),
             open_mirror=mirror_opener(config, names),
         )
-        with search_drain(pool, engine) as drain, event_log(config, pool) as number:
+        with (
+            search_drain(pool, engine, log_matches) as drain,
+            event_log(config, pool) as number,
+        ):
 
             def on_written() -> None:
                 drain.wake()
@@ -82,6 +96,8 @@ def open_write_side(config: Config, url: str) -> Iterator[WriteSide]:
                 url,
                 pool,
                 engine,
+                store,
+                log_matches,
                 index,
                 open_clients,
                 tasks,

@@ -53,7 +53,7 @@ class ScheduledTask:
 def _drain_search(side: WriteSide) -> int:
     """Drain what a killed crawl left in the outbox."""
     with side.pool.connection() as conn:
-        return drain_outbox(conn, side.engine, TEXTS, _DRAIN_BATCH)
+        return drain_outbox(conn, side.engine, TEXTS, _DRAIN_BATCH, side.log_matches)
 
 
 def _refresh_words(side: WriteSide) -> int:

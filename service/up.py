@@ -208,7 +208,7 @@ class _Run:
             self._start("plc", ["plc", "--mirror"], index)
         private = urls[Database(PRIVATE)]
         self._start("serve", ["serve"], index, private_url=private)
-        self._start("crawl", ["crawl"], index)
+        self._start("crawl", ["crawl"], index, private_url=private)
         if self._is_demo:
             self._wait_for_health(self._config.plc_port, "/_health")
             for letter in demo_network.LETTERS:
@@ -216,7 +216,13 @@ class _Run:
                 self._wait_for_health(port, "/xrpc/_health")
         self._wait_for_health(self._config.provider_port, "/xrpc/_health")
         # The network is usable without the worker, and its tasks survive a kill.
-        self._start("worker", ["worker", "--beat"], index, expendable=True)
+        self._start(
+            "worker",
+            ["worker", "--beat"],
+            index,
+            private_url=urls[Database(PRIVATE)],
+            expendable=True,
+        )
 
     def _start(
         self,

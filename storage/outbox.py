@@ -1,27 +1,48 @@
 """Outbox of the search engine, written beside the rows it is about.
 
 An entry only names a record. The drain reads the current row, so doubled or late
-entries do no harm.
+entries do no harm. Its cause decides if saved searches are matched.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Final
 
 from storage.collections import NO_COLLECTION, NO_RKEY
-from storage.postgres.copy import copy_packed, fixed_packer
+from storage.postgres.copy import copy_packed
 from storage.postgres.fetch import fetch_int
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
 
-_ROW: Final = fixed_packer(("int4", "int4", "int8"))
-_COLUMNS: Final = ("actor", "collection", "rkey")
+_ROW: Final = struct.Struct(">hiiiiiqi")
+_COLUMNS: Final = ("actor", "collection", "rkey", "op")
 
 
-def put_outbox(conn: Conn, addresses: Iterable[tuple[int, int, int]]) -> None:
+class Cause(StrEnum):
+    """The reason of an entry."""
+
+    WRITTEN = "new"
+    """The record was created or changed."""
+    FETCHED = "import"
+    """The record came with a whole repo, and may be old."""
+    INDEXED = "put"
+    """The document is made again of an unchanged record."""
+
+
+def put_outbox(
+    conn: Conn,
+    addresses: Iterable[tuple[int, int, int]],
+    cause: Cause = Cause.INDEXED,
+) -> None:
     """Queue records. Does not commit."""
-    rows = [_ROW.pack(3, 4, a, 4, c, 8, r) for a, c, r in addresses]
+    end = cause.encode()
+    rows = [
+        _ROW.pack(4, 4, actor, 4, collection, 8, rkey, len(end)) + end
+        for actor, collection, rkey in addresses
+    ]
     copy_packed(conn, "search_outbox", _COLUMNS, rows)
 
 
@@ -30,16 +51,16 @@ def put_account(conn: Conn, actor: int) -> None:
     put_outbox(conn, [(actor, NO_COLLECTION, NO_RKEY)])
 
 
-def take_outbox(conn: Conn, limit: int) -> list[tuple[int, Address]]:
-    """Lock the oldest free entries; return (entry id, address)."""
+def take_outbox(conn: Conn, limit: int) -> list[tuple[int, Address, str]]:
+    """Lock the oldest free entries; return (entry id, address, cause)."""
     rows = conn.execute(
         """
-        SELECT id, actor, collection, rkey FROM search_outbox
+        SELECT id, actor, collection, rkey, op FROM search_outbox
         ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
         """,
         (limit,),
     )
-    return [(row[0], Address(*row[1:])) for row in rows]
+    return [(row[0], Address(*row[1:4]), row[4]) for row in rows]
 
 
 def delete_outbox(conn: Conn, ids: Iterable[int]) -> None:

@@ -202,6 +202,12 @@ class State:
             if name:
                 self.name(found)
 
+    def load_record_labels(self, addresses: Iterable[Address]) -> None:
+        """Load the labels of loaded records."""
+        self._load_labels(
+            {a: self.records[a].cid for a in addresses if a in self.records}
+        )
+
     def _load_labels(self, subjects: Mapping[Address, str | None]) -> None:
         """Load the accepted labelers' labels. `subjects` gives the CID that is
         shown."""

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from indexer.collections.registry import COLLECTIONS, collection_for
+from indexer.collections import generic
+from indexer.collections.plan_cache import PlanCache
+from indexer.collections.registry import COLLECTIONS, GENERIC, collection_for
 from indexer.collections.source import optional_time
 from search.documents import RecordText
 from search.drain import Texts
 from storage.collections import COLLECTION_IDS
+from storage.postgres.pool import Conn
+
+PLANS: Final = PlanCache()
 
 
 def _read(nsid: str, value: Mapping[str, Any]) -> RecordText | None:
-    to_text = collection_for(nsid).to_text
-    return None if to_text is None else to_text(value)
+    collection = collection_for(nsid)
+    if collection is GENERIC:
+        return generic.read_text(value, PLANS.get(nsid))
+    return None if collection.to_text is None else collection.to_text(value)
+
+
+def _prepare(conn: Conn, nsids: Collection[str]) -> None:
+    PLANS.load(conn, [nsid for nsid in nsids if nsid not in COLLECTIONS])
 
 
 TEXTS: Final = Texts(
@@ -23,4 +34,5 @@ TEXTS: Final = Texts(
     unsearched=tuple(
         sorted(COLLECTION_IDS[n] for n, c in COLLECTIONS.items() if c.to_text is None)
     ),
+    prepare=_prepare,
 )

@@ -9,6 +9,7 @@ from typing import Final
 
 from protocol.syntax import is_did, is_handle
 from search.query.nodes import Kind, Place
+from search.text.languages import primary_language
 from storage.records.web_urls import normalize_domain, normalize_url
 
 ResolveHandle = Callable[[str], str | None]
@@ -82,7 +83,7 @@ def _read_feature(operator: str, value: str) -> str:
 
 def read_language(value: str) -> str:
     """Return the primary subtag of a language tag. Raises InvalidQueryError."""
-    primary = value.lower().replace("_", "-").split("-")[0]
+    primary = primary_language(value)
     if not _LANG.fullmatch(primary):
         raise InvalidQueryError(
             f"lang:{value} is not a language code; write lang:ja or lang:pt-BR"

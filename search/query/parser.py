@@ -43,8 +43,8 @@ MAX_QUERY_BYTES: Final = 1_024
 MAX_PARTS: Final = 32
 MAX_DEPTH: Final = 8
 _EITHER: Final = frozenset({Kind.AUTHOR, Kind.LANG})
-_QUOTES: Final = str.maketrans(dict.fromkeys("“”„‟＂", '"'))
-"""Quotes that keyboards put in the place of the straight one."""
+_CHARACTERS: Final = str.maketrans({**dict.fromkeys("“”„‟＂", '"'), "\0": " "})
+"""Quotes that keyboards put in the place of the straight one, and NUL."""
 # query = group { OR group }
 # group = part { part }
 # part  = [-] ( word | "phrase" | #tag | @handle | operator:value | ( query ) )
@@ -81,9 +81,9 @@ def parse_query(
         raise InvalidQueryError("the query is not valid Unicode") from None
     if size > MAX_QUERY_BYTES:
         raise InvalidQueryError(f"the query is over {MAX_QUERY_BYTES} bytes")
-    if "\0" in text:
-        raise InvalidQueryError("the query holds a NUL character")
-    parser = _Parser(text.translate(_QUOTES), resolve_handle, viewer, base or Query())
+    parser = _Parser(
+        text.translate(_CHARACTERS), resolve_handle, viewer, base or Query()
+    )
     return parser.parse()
 
 

@@ -20,26 +20,30 @@ REGIONS: Final = "\U0001f1e6-\U0001f1ff"
 KEYCAP: Final = "\u20e3"
 SEQUENCE: Final = (
     rf"[{EMOJI}](?:{ZWJ}[{EMOJI}]|{ZWJ}[{REGIONS}]{{1,6}}){{0,12}}"
-    rf"|[{REGIONS}]{{1,2}}|[0-9#*]{KEYCAP}"
+    rf"|[{REGIONS}]{{1,2}}|{KEYCAP}[0-9#*]"
 )
-"""Pattern of one emoji in folded text."""
+"""Pattern of one emoji in folded text, where the frame of a key precedes it."""
 SKIN_TONES: Final = range(0x1F3FB, 0x1F400)
 
 _BLACK_FLAG: Final = "\U0001f3f4"
 _REGION_FLAG: Final = re.compile("\U0001f3f4[\U000e0061-\U000e007a]{1,6}\U000e007f")
+_KEY: Final = re.compile(rf"([0-9#*])\ufe0f?{KEYCAP}")
 _LOOSE_ZWJ: Final = re.compile(rf"(?<![{EMOJI}\ufe0f]){ZWJ}+")
 _TAG_TO_REGION: Final = ord("\U0001f1e6") - ord("\U000e0061")
 
 
 def join_sequences(text: str) -> str:
-    """Keep the joiners of emoji sequences only, and give region flags letters.
+    """Keep the joiners of emoji only; move the frames of keys before them.
 
-    The flag of a region (England, Wales) is a black flag with invisible tags.
+    The flag of a region (England, Wales), a black flag with invisible tags, gets
+    letters.
     """
     if _BLACK_FLAG in text:
         text = _REGION_FLAG.sub(_letters_of_flag, text)
     if ZWJ in text:
         text = _LOOSE_ZWJ.sub("", text)
+    if KEYCAP in text:
+        text = _KEY.sub(rf"{KEYCAP}\1", text)
     return text
 
 
@@ -53,4 +57,4 @@ def parts_of_emoji(sequence: str) -> list[str]:
     if ZWJ in sequence:
         parts = sequence.split(ZWJ)
         return [part for part in parts if not "\U0001f1e6" <= part <= "\U0001f1ff"]
-    return [sequence[0]] if sequence[0].isdigit() else []
+    return [sequence[1]] if sequence[0] == KEYCAP and sequence[1].isdigit() else []

@@ -101,10 +101,12 @@ _LETTERS: Final = {
     "ۃ": "ه",
     "ە": "ه",
     "ۀ": "ه",
+    "\u2010": "-",
+    "\u2011": "-",
     "\u066b": ".",
     "\u066c": ",",
 }
-_APOSTROPHES: Final = "’‘‛′ʼʻʹ՚׳ꞌߴߵ＇`·"
+_APOSTROPHES: Final = "’‘‛′ʼʻʹ՚׳״ꞌߴߵ＇`·"
 _KATAKANA: Final = (*range(0x30A1, 0x30F7), 0x30FD, 0x30FE)
 _KANA_STEP: Final = 0x60
 _KEPT_CODES: Final = 0x30_000

@@ -16,15 +16,15 @@ from typing import Final
 from search.text.folding import fold
 from search.text.words import (
     MAX_TOKEN_CHARS,
-    find_pieces,
-    is_unspaced,
+    ascii_words,
     other_spellings,
+    pieces_of,
     split_piece,
 )
 
 _MAX_CHARS_OF_TOKEN: Final = 64
 _MAX_CLAUSES: Final = 1_000
-_GAP: Final = re.compile(r"[.\-\u2010\u2011]")
+_GAP: Final = re.compile(r"[.-]")
 """What joins the words of a domain or a compound to one phrase."""
 
 
@@ -48,25 +48,21 @@ def tokenize(text: str, *, limit: int = 16_000) -> list[str]:
     """
     text = text[: limit * _MAX_CHARS_OF_TOKEN]
     folded = fold(text)
-    tokens: list[str] = []
-    other: list[str] = []
     if folded.isascii():
-        for piece in find_pieces(folded).findall(folded):
-            if piece.isalnum() and len(piece) <= MAX_TOKEN_CHARS:
+        tokens, other = ascii_words(folded)
+    else:
+        tokens, other = [], []
+        for match in pieces_of(folded).finditer(folded):
+            piece, kind = match.group(), match.lastgroup
+            if kind is None and piece.isalnum() and len(piece) <= MAX_TOKEN_CHARS:
                 tokens.append(piece)
+            elif kind == "pairs" and 1 < (length := len(piece)) <= limit:
+                tokens += [piece[i : i + 2] for i in range(length - 1)]
+                other.append(piece[-1])
             else:
-                main, more = split_piece(piece)
+                main, more = split_piece(piece[: limit * _MAX_CHARS_OF_TOKEN], kind)
                 tokens += main
                 other += more
-    else:
-        for match in find_pieces(folded).finditer(folded):
-            piece = match.group()
-            if piece.isascii() and piece.isalnum() and len(piece) <= MAX_TOKEN_CHARS:
-                tokens.append(piece)
-                continue
-            main, more = split_piece(piece[: limit * _MAX_CHARS_OF_TOKEN])
-            tokens += main
-            other += more
             if len(tokens) >= limit:
                 break
     other += other_spellings(text, folded)
@@ -84,10 +80,10 @@ def query_tokens(text: str) -> list[Clause]:
     folded = fold(text)
     clauses: list[Clause] = []
     end = -1
-    for match in islice(find_pieces(folded).finditer(folded), _MAX_CLAUSES):
-        piece = match.group()
-        main, last_of_run = split_piece(piece)
-        if is_unspaced(piece):
+    for match in islice(pieces_of(folded).finditer(folded), _MAX_CLAUSES):
+        piece, kind = match.group(), match.lastgroup
+        main, last_of_run = split_piece(piece, kind)
+        if kind in ("pairs", "clusters"):
             clauses.append(Clause(tuple(main), prefix=not last_of_run))
             end = -1
             continue

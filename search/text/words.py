@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from search.text.emoji import EMOJI, REGIONS, SEQUENCE, parts_of_emoji
+from search.text.emoji import SEQUENCE, parts_of_emoji
 from search.text.folding import MARKS, fold
 
 MAX_TOKEN_CHARS: Final = 64
@@ -27,7 +28,6 @@ _SEA: Final = (
     "\u17d7\u17dc\u17dd\ua9e0-\ua9fe\uaa60-\uaa7f"
 )
 """Ranges of Thai, Lao, Myanmar and Khmer."""
-_UNSPACED: Final = re.compile(rf"[{CJK}{_SEA}]")
 _STACKERS: Final = "\u1039\u17d2"
 """Marks that put the next consonant below the one before."""
 _CLUSTER: Final = re.compile(rf"[^\n](?:[{_STACKERS}][^\n]|[{MARKS}\u0e33\u0eb3])*")
@@ -45,22 +45,24 @@ def _pattern(letter: str, word: str) -> str:
 
 
 _ASCII_PIECE: Final = re.compile(_pattern("[a-z0-9]", "[a-z0-9]+"))
-_PIECE: Final = re.compile(
-    rf"{SEQUENCE}|[{CJK}]+|[{_SEA}]+|"
-    + _pattern(_PLAIN, rf"{_PLAIN}+(?:[{MARKS}]+{_PLAIN}*)*")
+_ASCII_LOOSE: Final = re.compile(
+    r"[a-z0-9$]+(?:['`_.,+#]+[a-z0-9$]+)*(?:[+#]+(?![a-z0-9]))?"
 )
-_EMOJI_START: Final = re.compile(rf"[{EMOJI}{REGIONS}]|[0-9#*]\u20e3")
+"""What holds whole pieces, faster to find."""
+_PIECE: Final = re.compile(
+    _pattern(_PLAIN, rf"{_PLAIN}+(?:[{MARKS}]+{_PLAIN}*)*")
+    + rf"|(?P<pairs>[{CJK}]+)|(?P<clusters>[{_SEA}]+)|(?P<emoji>{SEQUENCE})"
+)
 _CAMEL: Final = re.compile(r"[a-z][A-Z]|[A-Z]{2}[a-z]")
-_CAMEL_WORD: Final = re.compile(r"[A-Za-z0-9]+")
 _CAMEL_PART: Final = re.compile(
     r"[A-Z]+(?=[A-Z][a-z0-9]{2})|[A-Z]?[a-z0-9]+|[A-Z]+[a-z0-9]*"
 )
 _MAX_CAMEL_CHARS: Final = 40
-_HYPHENED: Final = re.compile(
-    rf"(?<![\w\-.])({_PLAIN}{{1,12}})[-\u2010\u2011]({_PLAIN}{{2,12}})(?![\w\-])"
-)
-_RING_WORD: Final = re.compile(r"[^\W_]*[åÅ][^\W_]*")
-_DOUBLE_A: Final = re.compile(r"(?<![\w$])aa[a-z]+|\b[a-z]{1,40}gaard[a-z]*")
+_HYPHEN: Final = re.compile(r"-(?<=\w-)(?=\w\w)")
+_MAX_HALF: Final = 12
+_WORD: Final = re.compile(r"[^\W_]+")
+_DOUBLE_A: Final = re.compile(r"(?<![\w$])aa[a-z]{1,40}(?![^\W_])")
+_GAARD: Final = re.compile(r"gaard[a-z]{0,20}")
 _JOINERS: Final = re.compile(r"['`_]+")
 _THOUSANDS: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
 _ENDINGS: Final = frozenset({"t", "s", "m", "d", "ll", "re", "ve"})
@@ -77,47 +79,54 @@ class Tokens(NamedTuple):
     other: list[str]
 
 
-def find_pieces(folded: str) -> re.Pattern[str]:
-    """Return the pattern whose matches are the pieces of a folded text."""
+def pieces_of(folded: str) -> re.Pattern[str]:
+    """Return the pattern whose matches are the pieces of a folded text.
+
+    Its group `pairs` holds a run of characters, `clusters` one of clusters, `emoji` an
+    emoji. Any other match is a word.
+    """
     return _ASCII_PIECE if folded.isascii() else _PIECE
 
 
-def split_piece(piece: str) -> Tokens:
-    """Return the tokens of one match of the pattern."""
-    if piece.isascii():
-        return _split_compound(piece) if not piece.isalnum() else _one(piece)
-    if _UNSPACED.match(piece):
-        units = clusters(piece)
-        if len(units) == 1:
-            return Tokens(units, [])
-        pairs = [a + b for a, b in pairwise(units)]
-        return Tokens(pairs, [units[-1]])
-    if _EMOJI_START.match(piece):
+def ascii_words(folded: str) -> tuple[list[str], list[str]]:
+    """Return the words of a folded ASCII text, and the further tokens of compounds."""
+    words: list[str] = []
+    other: list[str] = []
+    for loose in _ASCII_LOOSE.findall(folded):
+        if loose.isalnum() and len(loose) <= MAX_TOKEN_CHARS:
+            words.append(loose)
+            continue
+        if len(loose) < MAX_TOKEN_CHARS and loose.replace(".", "").isalpha():
+            words += filter(None, loose.split("."))  # a domain
+            continue
+        for piece in _ASCII_PIECE.findall(loose):
+            main, more = split_word(piece)
+            words += main
+            other += more
+    return words, other
+
+
+def split_piece(piece: str, kind: str | None) -> Tokens:
+    """Return the tokens of a match of the pattern and of its group."""
+    if kind is None:
+        return split_word(piece)
+    if kind == "emoji":
         return Tokens([piece], parts_of_emoji(piece))
-    if _JOINERS.search(piece) or "." in piece or "," in piece:
-        return _split_compound(piece)
-    return _one(piece)
+    units: Sequence[str] = piece
+    if kind == "clusters":
+        units = [unit[:_MAX_CLUSTER] for unit in clusters_of(piece)]
+    if len(units) == 1:
+        return Tokens([units[0]], [])
+    return Tokens([a + b for a, b in pairwise(units)], [units[-1]])
 
 
-def is_unspaced(piece: str) -> bool:
-    """Return True for a run of a script without spaces between words."""
-    return _UNSPACED.match(piece) is not None
+def clusters_of(run: str) -> list[str]:
+    """Return the letters of a run with the marks that belong to them."""
+    return _CLUSTER.findall(run)
 
 
-def clusters(run: str) -> list[str]:
-    """Return the characters of a run with the marks that belong to them."""
-    if "\u0e00" <= run[0] <= "\u17ff" and not "\u1100" <= run[0] <= "\u11ff":
-        return [unit[:_MAX_CLUSTER] for unit in _CLUSTER.findall(run)]
-    if run[0] >= "\ua9e0" and run[0] <= "\uaa7f":
-        return [unit[:_MAX_CLUSTER] for unit in _CLUSTER.findall(run)]
-    return list(run)
-
-
-def _one(word: str) -> Tokens:
-    return Tokens([word[:MAX_TOKEN_CHARS]], [])
-
-
-def _split_compound(piece: str) -> Tokens:
+def split_word(piece: str) -> Tokens:
+    """Return the tokens of a word; a compound has others for its parts."""
     if piece[0] == "$":
         return Tokens([piece], [piece[1:]])
     if piece[-1] in "+#":
@@ -126,7 +135,7 @@ def _split_compound(piece: str) -> Tokens:
     other: list[str] = []
     if "." in piece or "," in piece:
         if _THOUSANDS.fullmatch(piece):
-            return _one(piece.replace(",", ""))
+            piece = piece.replace(",", "")
         if piece.count(",") > 1:
             return Tokens(piece.split(",")[:_MAX_PARTS], [])
         piece = piece.replace(",", ".")
@@ -135,7 +144,8 @@ def _split_compound(piece: str) -> Tokens:
     parts = _JOINERS.split(piece)
     if len(parts) > 1:
         other += _useful_parts(parts)
-    return Tokens(["".join(parts)[:MAX_TOKEN_CHARS]], other)
+        piece = "".join(parts)
+    return Tokens([piece[:MAX_TOKEN_CHARS]], other)
 
 
 def _useful_parts(parts: list[str]) -> list[str]:
@@ -149,18 +159,49 @@ def _useful_parts(parts: list[str]) -> list[str]:
 def other_spellings(text: str, folded: str) -> list[str]:
     """Return further tokens of a text: parts of camelCase, joined hyphens, aa for å."""
     found: list[str] = []
-    if _CAMEL.search(text):
-        for word in _CAMEL_WORD.findall(text):
-            found += camel_parts(word)
-    if "-" in folded or "\u2010" in folded:
-        found += (a + b for a, b in _HYPHENED.findall(folded))
+    for part in text.split():
+        if not part.islower() and _CAMEL.search(part):
+            for word in _WORD.findall(part):
+                found += camel_parts(word)
+    if "-" in folded:
+        found += (word for _, _, word in joined_hyphens(folded))
     if "aa" in folded:
-        found += (word.replace("aa", "a") for word in _DOUBLE_A.findall(folded))
+        found += (word for _, _, word in single_a_words(folded))
     if "å" in text or "Å" in text:
-        for word in re.findall(r"[^\W_]+", text):
+        for word in _WORD.findall(text):
             if "å" in word or "Å" in word:
                 found.append(with_double_a(word))
     return found
+
+
+def start_of_word(text: str, at: int, limit: int) -> int:
+    """Return where the word around a place begins, at most `limit` before it."""
+    least = max(0, at - limit)
+    while at > least and text[at - 1].isalnum():
+        at -= 1
+    return at
+
+
+def joined_hyphens(folded: str) -> Iterator[tuple[int, int, str]]:
+    """Yield start, end and joined form of compounds of two words, as in `wi-fi`."""
+    for hyphen in _HYPHEN.finditer(folded):
+        start = start_of_word(folded, hyphen.start(), _MAX_HALF)
+        right = _WORD.match(folded, hyphen.end())
+        if right is None or right.end() - right.start() > _MAX_HALF:
+            continue
+        around = folded[start - 1 : start] + folded[right.end() : right.end() + 1]
+        if start < hyphen.start() and not any(c.isalnum() or c in "-_" for c in around):
+            yield start, right.end(), folded[start : hyphen.start()] + right.group()
+
+
+def single_a_words(folded: str) -> Iterator[tuple[int, int, str]]:
+    """Yield start, end and the form with å of words as Aarhus and Kierkegaard."""
+    for word in _DOUBLE_A.finditer(folded):
+        yield word.start(), word.end(), "a" + word.group()[2:]
+    for word in _GAARD.finditer(folded):
+        start = start_of_word(folded, word.start(), _MAX_CAMEL_CHARS)
+        name = folded[start : word.end()]
+        yield start, word.end(), name.replace("aa", "a")
 
 
 def camel_parts(word: str) -> list[str]:

@@ -10,12 +10,14 @@ from rich.console import Console
 from indexer.collections.texts import TEXTS
 from search.drain import drain_outbox, queue_everything
 from search.engines.postgres import PostgresEngine
+from search.matches.saved_matcher import SavedMatcher
 from service.cli.groups import AsJson, make_group, read_config
 from service.cli.progress import Report
 from service.cli.provider_client import print_posts, query_provider
 from service.cli.table import print_rows
-from service.runtime.databases import INDEX, open_existing
+from service.runtime.databases import INDEX, PRIVATE, open_database, open_existing
 from storage.postgres.pool import Conn, open_pool
+from storage.private.private_store import PrivateStore
 
 SEARCH_POSTS: Final = "app.bsky.feed.searchPosts"
 SEARCH_ACTORS: Final = "app.bsky.actor.searchActors"
@@ -54,18 +56,22 @@ def query(
 @app.command()
 def rebuild() -> None:
     """Rebuild the search index while everything runs."""
+    config = read_config()
     with (
         Report(Console()) as report,
-        open_existing(read_config(), INDEX, start=True) as url,
+        open_existing(config, INDEX, start=True) as url,
         open_pool(url, max=2) as pool,
+        open_database(config, PRIVATE) as private_url,
+        open_pool(private_url, max=1) as private,
         pool.connection() as conn,
     ):
         engine = PostgresEngine(pool)
+        log_matches = SavedMatcher(PrivateStore(private)).log_matches
         queue_everything(conn, engine)
         done = 0
         # An account's records join the queue when the account itself is drained.
         while left := _queued(conn):
-            drained = drain_outbox(conn, engine, TEXTS, _DRAIN_BATCH)
+            drained = drain_outbox(conn, engine, TEXTS, _DRAIN_BATCH, log_matches)
             done += drained
             report.count("entries", done, done + left - drained)
     typer.echo(f"{done} entries written")

@@ -52,6 +52,7 @@ class Crashpoint(StrEnum):
     # The search engine.
     OUTBOX_TAKEN = "outbox.taken"
     OUTBOX_TOLD = "outbox.told"
+    OUTBOX_MATCHED = "outbox.matched"
     OUTBOX_CLEARED = "outbox.cleared"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 
 metadata: Final = sa.MetaData()
 
@@ -24,4 +25,59 @@ mute = sa.Table(
     ),
     sa.PrimaryKeyConstraint("viewer", "subject", name="mute_pkey"),
     sa.Index("mute_viewer_time_idx", "viewer", "muted_at", "subject"),
+)
+
+# A deleted search keeps its row, without a query, until every reader has seen `changed`
+# (the order of changes).
+saved_search = sa.Table(
+    "saved_search",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), nullable=False),
+    sa.Column("changed", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.Text(collation="C"), nullable=False),
+    sa.Column("query", sa.Text, nullable=True),
+    sa.Column("name", sa.Text, nullable=False, server_default=""),
+    sa.Column("collections", pg.ARRAY(sa.Text), nullable=False),
+    # handle -> DID
+    sa.Column("accounts", pg.JSONB, nullable=False),
+    # False: every record must be checked.
+    sa.Column("listed", sa.Boolean, nullable=False),
+    sa.Column("saved_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True),
+    sa.PrimaryKeyConstraint("id", name="saved_search_pkey"),
+    sa.Index("saved_search_owner_idx", "owner", "id"),
+    sa.Index("saved_search_changed_idx", "changed"),
+)
+
+# One row: the number of the last change.
+saved_search_counter = sa.Table(
+    "saved_search_counter",
+    metadata,
+    sa.Column("single", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("last", sa.BigInteger, nullable=False),
+    sa.PrimaryKeyConstraint("single", name="saved_search_counter_pkey"),
+    sa.CheckConstraint("single", name="saved_search_counter_single_check"),
+)
+
+# position: number of the last match that was delivered. failing_since: time of the
+# first failure after it. stopped_at: given up.
+match_webhook = sa.Table(
+    "match_webhook",
+    metadata,
+    sa.Column("search", sa.BigInteger, nullable=False, autoincrement=False),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+    sa.Column("next_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("failing_since", sa.DateTime(timezone=True), nullable=True),
+    sa.Column("stopped_at", sa.DateTime(timezone=True), nullable=True),
+    sa.Column("error", sa.Text, nullable=True),
+    sa.PrimaryKeyConstraint("search", name="match_webhook_pkey"),
+    sa.ForeignKeyConstraint(
+        ["search"],
+        ["saved_search.id"],
+        name="match_webhook_search_fkey",
+        ondelete="CASCADE",
+    ),
 )

@@ -54,8 +54,8 @@ def find_addresses(conn: Conn, uris: Iterable[str]) -> dict[str, Address]:
     if not parsed:
         return {}
     actors = find_actors(conn, (str(p.authority) for p in parsed.values()))
-    collections = _find_collections(conn, {str(p.collection) for p in parsed.values()})
-    rkeys = _find_rkeys(conn, {str(p.rkey) for p in parsed.values()})
+    collections = find_collections(conn, {str(p.collection) for p in parsed.values()})
+    rkeys = find_record_keys(conn, {str(p.rkey) for p in parsed.values()})
     return {
         uri: Address(
             actors[str(p.authority)], collections[str(p.collection)], rkeys[str(p.rkey)]
@@ -100,7 +100,8 @@ def name_rkeys(conn: Conn, numbers: Iterable[int]) -> dict[int, str]:
     )
 
 
-def _find_collections(conn: Conn, nsids: set[str]) -> dict[str, int]:
+def find_collections(conn: Conn, nsids: set[str]) -> dict[str, int]:
+    """Return NSID -> collection id of known ones."""
     found = {nsid: COLLECTION_IDS[nsid] for nsid in nsids if nsid in COLLECTION_IDS}
     rest = sorted(nsids - found.keys())
     if rest:
@@ -112,7 +113,8 @@ def _find_collections(conn: Conn, nsids: set[str]) -> dict[str, int]:
     return found
 
 
-def _find_rkeys(conn: Conn, texts: set[str]) -> dict[str, int]:
+def find_record_keys(conn: Conn, texts: set[str]) -> dict[str, int]:
+    """Return record key -> id of known ones."""
     found: dict[str, int] = {}
     for text in texts:
         number = rkey_number(text)

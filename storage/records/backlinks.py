@@ -16,6 +16,11 @@ MAX_SORTED_LINKS: Final = 5_000
 """Links of a target are shown newest first up to this many, otherwise in the order of
 their sources' ids, which costs an index the same for any number."""
 _SORT_US: Final = micros_sql("l.sort_at")
+_MODE_OF_MANY: Final = {
+    **dict.fromkeys(("link_default", "link_reply_root", "link_quote"), 2),
+    **dict.fromkeys(("link_listitem", "link_via"), 2),
+}
+"""Order of many links: their index has them by record key."""
 
 
 class LinkSource(NamedTuple):
@@ -43,11 +48,12 @@ def find_links(
     *,
     limit: int,
     after: Sequence[int] | None = None,
+    of: Sequence[int] | None = None,
 ) -> LinkPage:
     """Return a page of sources that link to `target` = (actor, collection, rkey).
 
-    Newest first, or by source beyond MAX_SORTED_LINKS. The second value is `after` of
-    the next page, None at the end.
+    Newest first, or by source beyond MAX_SORTED_LINKS; only those of the accounts `of`,
+    if given. The second value is `after` of the next page, None at the end.
     """
     actor, collection, rkey = target
     where = (
@@ -55,12 +61,15 @@ def find_links(
         " AND l.target_actor = %(target_actor)s"
         " AND l.target_collection = %(target_collection)s"
     )
-    values = {
+    values: dict[str, Any] = {
         "path": path,
         "target_rkey": rkey,
         "target_actor": actor,
         "target_collection": collection,
     }
+    if of is not None:
+        where += " AND l.actor = ANY(%(of)s)"
+        values["of"] = [*of]
     return _page(conn, partition_of(path), "l.actor", where, values, limit, after)
 
 
@@ -98,7 +107,7 @@ def _page(
     partition: str,
     other: str,
     where: str,
-    values: Mapping[str, int],
+    values: Mapping[str, Any],
     limit: int,
     after: Sequence[int] | None,
     *,
@@ -109,18 +118,23 @@ def _page(
     if after is None:
         most = MAX_SORTED_LINKS
         many = 0 if by_time else _count_up_to(conn, partition, where, values, most + 1)
-        mode = int(many > most)
+        mode = _MODE_OF_MANY.get(partition, 1) if many > most else 0
     else:
         mode, *key = after
         compare = (
             f"(l.sort_at, {other}, l.rkey) < (%(sort_at)s, %(key)s, %(rkey)s)",
             f"({other}, l.rkey) > (%(key)s, %(rkey)s)",
+            f"(l.rkey, {other}) < (%(rkey)s, %(key)s)",
         )
         keyset = f"AND {compare[mode]}"
         position = {"key": key[-2], "rkey": key[-1]}
         if mode == 0:
             position["sort_at"] = from_micros(key[0])
-    order = (f"l.sort_at DESC, {other} DESC, l.rkey DESC", f"{other}, l.rkey")[mode]
+    order = (
+        f"l.sort_at DESC, {other} DESC, l.rkey DESC",
+        f"{other}, l.rkey",
+        f"l.rkey DESC, {other} DESC",
+    )[mode]
     rows = conn.execute(
         f"""
         SELECT {other}, l.rkey, {_SORT_US} FROM {partition} l
@@ -150,11 +164,11 @@ def link_keyset(
 def _keyset(mode: int, link: LinkSource) -> list[int]:
     if mode == 0:
         return [0, link.sort_us, link.actor, link.rkey]
-    return [1, link.actor, link.rkey]
+    return [mode, link.actor, link.rkey]
 
 
 def _count_up_to(
-    conn: Conn, partition: str, where: str, values: Mapping[str, int], most: int
+    conn: Conn, partition: str, where: str, values: Mapping[str, Any], most: int
 ) -> int:
     return fetch_int(
         conn,

@@ -23,7 +23,7 @@ search_outbox = table(
     int8("rkey"),
     int4("actor"),
     int4("collection"),
-    # put | delete: a hint. The drain reads the current row and decides.
+    # new | import | put (storage.outbox.Cause)
     text("op", server_default="put"),
 )
 
@@ -58,6 +58,12 @@ lexicon = table(
     text("error", nullable=True),
     time("fetched_at", server_default=NOW),
     sa.Column("requeue", pg.JSONB, nullable=True),
+    sa.Index("lexicon_refs_idx", "refs", postgresql_using="gin"),
+    sa.Index(
+        "lexicon_requeue_idx",
+        "nsid",
+        postgresql_where=sa.text("requeue IS NOT NULL"),
+    ),
 )
 
 lease = table(

@@ -170,7 +170,7 @@ def drain_outbox_first(conn: Conn, engine: Any, texts: Any, limit: int) -> int:
     """Plant a fault: delete entries, then wait for a kill before indexing them."""
     with conn.transaction():
         entries = take_outbox(conn, limit)
-        delete_outbox(conn, [number for number, _ in entries])
+        delete_outbox(conn, [number for number, _, _ in entries])
     if entries:
         time.sleep(3_600.0)
     return 0

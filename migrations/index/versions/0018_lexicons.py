@@ -19,6 +19,8 @@ CREATE TABLE lexicon (
     requeue JSONB,
     CONSTRAINT lexicon_pkey PRIMARY KEY (nsid)
 );
+CREATE INDEX lexicon_refs_idx ON lexicon USING gin (refs);
+CREATE INDEX lexicon_requeue_idx ON lexicon (nsid) WHERE requeue IS NOT NULL;
 CREATE TABLE listed_record (
     rkey BIGINT NOT NULL,
     indexed_at TIMESTAMP WITH TIME ZONE NOT NULL,

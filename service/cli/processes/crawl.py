@@ -18,7 +18,7 @@ from service.monitoring.heartbeat import keep_heartbeat
 from service.monitoring.metrics import CrawlCollector, IndexCollector, serve_metrics
 from service.runtime.config import Config
 from service.runtime.crawl_settings import check_targets
-from service.runtime.databases import INDEX, open_database
+from service.runtime.databases import INDEX, PRIVATE, open_database
 from service.runtime.garbage_collection import tune_gc
 from service.shards import ShardPlan
 from storage.postgres.pool import Conn
@@ -33,7 +33,11 @@ _TRIES: Final = 5
 def run(config: Config) -> None:
     """Crawl until a stop signal, then finish what is queued."""
     check_targets(config)
-    with open_database(config, INDEX) as url, open_write_side(config, url) as side:
+    with (
+        open_database(config, INDEX) as url,
+        open_database(config, PRIVATE) as private_url,
+        open_write_side(config, url, private_url) as side,
+    ):
         add_configured_hosts(config, side)
         _apply_scope(config, side)
         tune_gc()

@@ -8,7 +8,7 @@ from service.crawling import open_write_side
 from service.monitoring.metrics import TaskMetrics, serve_metrics
 from service.runtime.celery_app import make_celery, run_beat, run_worker, schedule
 from service.runtime.config import Config
-from service.runtime.databases import INDEX, open_broker, open_database
+from service.runtime.databases import INDEX, PRIVATE, open_broker, open_database
 from service.runtime.garbage_collection import tune_gc
 from service.tasks import TASKS, intervals, register
 
@@ -21,7 +21,8 @@ def run(config: Config, *, beat: bool) -> int:
     with (
         open_broker(config) as broker_url,
         open_database(config, INDEX) as url,
-        open_write_side(config, url) as side,
+        open_database(config, PRIVATE) as private_url,
+        open_write_side(config, url, private_url) as side,
     ):
         app = make_celery(broker_url, config)
         register(app, side, metrics)

@@ -208,7 +208,7 @@ def test_post_row() -> None:
 
 def test_post_text() -> None:
     value = {
-        "text": "hello",
+        "text": "hello #three, #1",
         "createdAt": "2026-01-01T00:00:00Z",
         "tags": ["one", 5],
         "facets": [
@@ -233,8 +233,9 @@ def test_post_text() -> None:
         },
     }
     text = post.to_text(value)
-    assert text.text == "hello\na cat\nt\nd"
-    assert text.tags == ("one", "two")
+    assert text.text == "hello #three, #1"
+    assert (text.alt, text.card) == ("a cat", "t\nd")
+    assert text.tags == ("one", "two", "three")
     assert text.mentions == (DID,)
     assert text.urls == ("https://a.b/c", "https://d.e/")
     assert text.features == ("media", "images", "link", "quote")

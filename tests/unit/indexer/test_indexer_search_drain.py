@@ -87,6 +87,9 @@ def test_search_follows_the_rows(conn: Conn, apply: Apply) -> None:
         1,
     )
     assert found.uri == b.uri(path)
+    quoting = next(d for d in engine.records.values() if d.text == "quoting words")
+    assert quoting.quoted == "theirs"
+    assert quoting.detected == "en"
     answer = next(d for d in engine.records.values() if d.text == "answered words")
     assert (answer.reply_parent, answer.features) == (b.uri(path), ("reply",))
     assert {d.display_name for d in engine.actors.values()} == {"Somebody"}

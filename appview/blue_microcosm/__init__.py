@@ -1,0 +1,1 @@
+"""Methods of blue.microcosm, as other link indexes serve them."""
