@@ -7,6 +7,7 @@ of the drain, so entries may be late, repeated or out of order.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 from protocol.data.cbor import decode_fast
 from protocol.errors import InvalidRecordError
 from protocol.syntax import tid_from_int, tid_time_us
-from search.documents import ActorDocument, RecordDocument, RecordText
+from search.documents import ActorDocument, Document, RecordDocument, RecordText
 from search.engines.contract import SearchEngine
 from search.text.languages import detect_language
 from search.topics import note_topics
@@ -33,7 +34,7 @@ from storage.records.stats import PostStats, fetch_post_stats, fetch_subject_lik
 from storage.records.web_urls import MAX_DOMAIN_CHARS, domain_of
 from storage.states import STATUS_ACTIVE
 
-_PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
+PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
 _POST: Final = COLLECTION_IDS[FEED_POST]
 _MAX_FILTER_CHARS: Final = 2_048
 """Maximum length of a tag, a URL or a mention."""
@@ -69,7 +70,20 @@ class _Account:
     shown: bool
 
 
-@retry_conflicts
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Entries of the outbox, and what an engine does about them."""
+
+    entries: list[tuple[int, Address, str]]
+    records: list[RecordDocument]
+    accounts: list[ActorDocument]
+    deleted: list[Address]
+    gone: list[int]
+    """Accounts that leave with all their records."""
+    returned: set[int]
+    """Accounts whose records are read anew."""
+
+
 def drain_outbox(
     conn: Conn,
     engine: SearchEngine,
@@ -79,42 +93,127 @@ def drain_outbox(
 ) -> int:
     """Write up to `limit` entries to the engine, remove them and return their number.
 
-    `log_matches` gets the new and changed records. One transaction: when the engine
-    fails, the entries stay. Returns 0 while another drain runs, since the slower of two
-    could write an old document last.
+    `log_matches` gets the new and changed records, in the transaction that removes
+    their entries. When the engine fails, the entries stay. Returns 0 while another
+    drain runs, since the slower of two could write an old document last.
     """
+    if engine.external:
+        return _drain_outside(conn, engine, texts, limit, log_matches)
+    return _drain_inside(conn, engine, texts, limit, log_matches)
+
+
+@retry_conflicts
+def _drain_inside(
+    conn: Conn,
+    engine: SearchEngine,
+    texts: Texts,
+    limit: int,
+    log_matches: LogMatches | None,
+) -> int:
     with whole_transaction(conn):
         lock = conn.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone()
         if lock != (True,):
             return 0
-        entries = take_outbox(conn, limit)
-        if not entries:
+        work = _read_work(conn, texts, limit)
+        if work is None:
             return 0
-        crashpoint(Crashpoint.OUTBOX_TAKEN)
-        addresses = {address for _, address, _ in entries}
-        accounts = _load_accounts(conn, {address.actor for address in addresses})
-        whole = {a.actor for a in addresses if a.collection == NO_COLLECTION}
-        about = whole | {a.actor for a in addresses if a.collection == _PROFILE}
-        gone = {a for a in about if a not in accounts or not accounts[a].shown}
-        # A hidden account lost all its documents; one that returns is read anew.
-        queue_records(conn, texts, whole - gone)
-        records = {
-            a for a in addresses if a.collection not in (NO_COLLECTION, _PROFILE)
-        }
-        documents = _load_documents(conn, texts, records, accounts)
-        found = {document.address for document in documents}
-        engine.delete(conn, sorted(records - found), sorted(gone))
-        engine.put(
-            conn, [*documents, *(accounts[a].document for a in sorted(about - gone))]
-        )
-        note_topics(conn, documents, datetime.now(UTC))
-        crashpoint(Crashpoint.OUTBOX_TOLD)
-        if log_matches is not None and (new := _choose_new(entries, documents)):
-            log_matches(conn, new)
-        crashpoint(Crashpoint.OUTBOX_MATCHED)
-        delete_outbox(conn, [number for number, _, _ in entries])
+        _tell(conn, engine, work)
+        _finish(conn, texts, work, log_matches)
         crashpoint(Crashpoint.OUTBOX_CLEARED)
-        return len(entries)
+    return len(work.entries)
+
+
+def _drain_outside(
+    conn: Conn,
+    engine: SearchEngine,
+    texts: Texts,
+    limit: int,
+    log_matches: LogMatches | None,
+) -> int:
+    """Drain without a transaction while the engine is written.
+
+    After a crash in between the entries are written again, as newer rows are.
+    """
+    with outbox_lock(conn) as held:
+        if not held:
+            return 0
+        with whole_transaction(conn):
+            work = _read_work(conn, texts, limit)
+        if work is None:
+            return 0
+        _tell(None, engine, work)
+        with whole_transaction(conn):
+            _finish(conn, texts, work, log_matches)
+        crashpoint(Crashpoint.OUTBOX_CLEARED)
+    return len(work.entries)
+
+
+@contextmanager
+def outbox_lock(conn: Conn) -> Iterator[bool]:
+    """Hold the lock of the drain outside of transactions; False if another has it."""
+    with whole_transaction(conn):
+        row = conn.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
+    held = row == (True,)
+    try:
+        yield held
+    finally:
+        # A broken connection has lost the lock already.
+        if held and not conn.broken:
+            conn.rollback()
+            with whole_transaction(conn):
+                conn.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+
+
+def _read_work(conn: Conn, texts: Texts, limit: int) -> _Work | None:
+    entries = take_outbox(conn, limit)
+    if not entries:
+        return None
+    crashpoint(Crashpoint.OUTBOX_TAKEN)
+    addresses = {address for _, address, _ in entries}
+    accounts = _load_accounts(conn, {address.actor for address in addresses})
+    whole = {a.actor for a in addresses if a.collection == NO_COLLECTION}
+    about = whole | {a.actor for a in addresses if a.collection == PROFILE}
+    gone = {a for a in about if a not in accounts or not accounts[a].shown}
+    records = {a for a in addresses if a.collection not in (NO_COLLECTION, PROFILE)}
+    documents = _load_documents(conn, texts, records, accounts)
+    found = {document.address for document in documents}
+    return _Work(
+        entries=entries,
+        records=documents,
+        accounts=[accounts[a].document for a in sorted(about - gone)],
+        deleted=sorted(records - found),
+        gone=sorted(gone),
+        # A hidden account lost all its documents; one that returns is read anew.
+        returned=whole - gone,
+    )
+
+
+def _tell(conn: Conn | None, engine: SearchEngine, work: _Work) -> None:
+    engine.delete(conn, work.deleted, work.gone)
+    engine.put(conn, [*work.records, *work.accounts])
+    crashpoint(Crashpoint.OUTBOX_TOLD)
+
+
+def _finish(
+    conn: Conn, texts: Texts, work: _Work, log_matches: LogMatches | None
+) -> None:
+    queue_records(conn, texts, work.returned)
+    note_topics(conn, work.records, datetime.now(UTC))
+    if log_matches is not None and (new := _choose_new(work.entries, work.records)):
+        log_matches(conn, new)
+    crashpoint(Crashpoint.OUTBOX_MATCHED)
+    delete_outbox(conn, [number for number, _, _ in work.entries])
+
+
+def load_shown(
+    conn: Conn, texts: Texts, actors: Collection[int], records: Collection[Address]
+) -> list[Document]:
+    """Return the documents of shown accounts, and of records of shown accounts."""
+    accounts = _load_accounts(conn, {*actors, *(record.actor for record in records)})
+    return [
+        *_load_documents(conn, texts, records, accounts),
+        *(accounts[a].document for a in actors if a in accounts and accounts[a].shown),
+    ]
 
 
 def _choose_new(
@@ -157,7 +256,7 @@ def queue_records(conn: Conn, texts: Texts, actors: Collection[int]) -> None:
             SELECT actor, collection, rkey FROM record
             WHERE actor = ANY(%s) AND collection <> ALL(%s)
             """,
-            (sorted(actors), [*texts.unsearched, _PROFILE]),
+            (sorted(actors), [*texts.unsearched, PROFILE]),
         )
 
 

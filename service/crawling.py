@@ -18,10 +18,11 @@ from indexer.search_drain import search_drain
 from network.http.policy import HostLimits
 from plc.lookup import MirrorLookup
 from search.drain import LogMatches
-from search.engines.postgres import PostgresEngine
+from search.engines.contract import SearchEngine
 from search.matches.saved_matcher import SavedMatcher
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
+from service.runtime.search_engines import make_engine
 from storage.postgres.pool import Pool, open_pool
 from storage.private.private_store import PrivateStore
 from storage.records.interning import Interner
@@ -36,7 +37,7 @@ class WriteSide:
     settings: CrawlSettings
     url: str
     pool: Pool
-    engine: PostgresEngine
+    engine: SearchEngine
     private: PrivateStore
     log_matches: LogMatches
     index: IndexWriter
@@ -61,7 +62,7 @@ def open_write_side(config: Config, url: str, private_url: str) -> Iterator[Writ
     ):
         store = PrivateStore(private)
         log_matches = SavedMatcher(store).log_matches
-        engine = PostgresEngine(pool)
+        engine = make_engine(config, pool)
         open_clients = clients_opener(
             names,
             settings,

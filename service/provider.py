@@ -36,10 +36,10 @@ from network.server.spool import Spooler
 from network.xrpc.server import THREADS, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
-from search.engines.postgres import PostgresEngine
 from service.outgoing import make_fetcher, make_resolver
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
+from service.runtime.search_engines import make_engine
 from service.runtime.secrets import SecretStore, admin_password
 from service.web.image_cache import ImageCache
 from service.web.images import IMAGE_LIMITS, Images
@@ -114,7 +114,7 @@ def make_appview(
     return AppView(
         pool=pool,
         private=PrivateStore(private),
-        engine=PostgresEngine(pool),
+        engine=make_engine(config, pool),
         cursor_secret=SecretStore(config.home).key("cursors"),
         service_did=config.provider_did,
         resolve_handle=resolve_handle,

@@ -30,7 +30,7 @@ from search.query.operators import (
     resolve_account,
 )
 from search.query.parser import parse_query
-from search.text.snippets import highlight, snippet
+from search.text.snippets import byte_spans, find_spans, snippet
 from search.text.tokens import Clause
 from storage.collection_names import find_named, name_collections
 from storage.records.addresses import Address, find_handles
@@ -178,9 +178,10 @@ def _snippet(nsid: str, value: Any, clauses: list[Clause]) -> dict[str, Any] | N
     text = "\n".join(filter(None, parts))
     if not text:
         return None
-    part, spans = snippet(text, highlight(text, clauses), SNIPPET_CHARS)
+    part = snippet(text, find_spans(text, clauses), SNIPPET_CHARS)
+    spans = byte_spans(part.text, part.spans)
     return {
-        "text": part,
+        "text": part.text,
         "highlights": [{"byteStart": start, "byteEnd": end} for start, end in spans],
     }
 

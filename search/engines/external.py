@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from search.documents import ActorDocument, Document, RecordDocument
-from search.engines.contract import EngineUnavailableError
+from search.engines.contract import EngineUnavailableError, SearchEngine
 from search.engines.encoding import document_id, encode_actor, encode_record
 from search.engines.external_state import (
     FIRST,
@@ -37,7 +37,7 @@ class IndexMissingError(EngineUnavailableError):
     """An index that the state names does not exist at the server."""
 
 
-class ExternalEngine:
+class ExternalEngine(SearchEngine):
     """An engine outside Postgres; a subclass speaks with its server.
 
     All writes come from the holder of the drain's lock.
@@ -172,10 +172,10 @@ class ExternalEngine:
         The first one is to be filled with everything that Postgres holds.
         """
         with self.pool.connection() as conn:
-            found = load_state(conn, self.name)
-        if found is not None:
-            self._failing = found[1] != ""
-            return found[0]
+            state, failure = load_state(conn, self.name)
+        self._failing = failure != ""
+        if state is not None:
+            return state
         first = replace(FIRST, rebuild=Rebuild(None))
         self.prepare(first.live)
         self.save(first)
@@ -186,8 +186,7 @@ class ExternalEngine:
         at, state, failure = self._cached
         if fresh or state is None or time.monotonic() - at > _FRESH_S:
             with self.pool.connection() as conn:
-                found = load_state(conn, self.name)
-            state, failure = found or (None, "")
+                state, failure = load_state(conn, self.name)
             self._cached = (time.monotonic(), state, failure)
         return state, failure
 

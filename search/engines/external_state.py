@@ -59,15 +59,18 @@ class ExternalState:
         return replace(self, rebuild=replace(self.rebuild, target=generation))
 
 
+_CURRENT: Final = "current"
+"""Row that names the engine to which the drain writes."""
 FIRST: Final = ExternalState(Generation(0, (Slice(1),)))
 
 
-def load_state(conn: Conn, engine: str) -> tuple[ExternalState, str] | None:
-    """Return the state and the last failure; None before the first write."""
+def load_state(conn: Conn, engine: str) -> tuple[ExternalState | None, str]:
+    """Return the state, None before the first write, and the last failure."""
     row = conn.execute(
         "SELECT state, failure FROM search_engine WHERE name = %s", (engine,)
     ).fetchone()
-    return None if row is None else (_read(row[0]), row[1])
+    state, failure = row or (None, "")
+    return (None if state is None else _read(state)), failure
 
 
 def save_state(conn: Conn, engine: str, state: ExternalState) -> None:
@@ -85,13 +88,30 @@ def save_failure(conn: Conn, engine: str, failure: str) -> None:
     """Store the last failure, empty after a success. Does not commit."""
     conn.execute(
         """
-        UPDATE search_engine SET failure = %s,
-            failed_at = CASE WHEN %s = '' THEN NULL
-                             ELSE coalesce(failed_at, now()) END
-        WHERE name = %s
+        INSERT INTO search_engine (name, state, failure, failed_at)
+        VALUES (%s, 'null', %s, now())
+        ON CONFLICT (name) DO UPDATE SET failure = excluded.failure,
+            failed_at = CASE WHEN excluded.failure = '' THEN NULL
+                             ELSE coalesce(search_engine.failed_at, now()) END
         """,
-        (failure, failure, engine),
+        (engine, failure),
     )
+
+
+def adopt(conn: Conn, engine: str) -> str | None:
+    """Note that the drain writes to this engine; return the one before. Does not
+    commit."""
+    row = conn.execute(
+        "SELECT state FROM search_engine WHERE name = %s FOR UPDATE", (_CURRENT,)
+    ).fetchone()
+    conn.execute(
+        """
+        INSERT INTO search_engine (name, state) VALUES (%s, %s)
+        ON CONFLICT (name) DO UPDATE SET state = excluded.state
+        """,
+        (_CURRENT, json.dumps(engine)),
+    )
+    return None if row is None else str(row[0])
 
 
 def load_failures(conn: Conn) -> dict[str, str]:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import time
+from enum import StrEnum
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 
 from indexer.collections.texts import TEXTS
-from search.drain import drain_outbox, queue_everything
-from search.engines.postgres import PostgresEngine
+from search.drain import LogMatches, drain_outbox, queue_everything
+from search.engines.contract import EngineUnavailableError
+from search.engines.external import ExternalEngine
 from search.matches.saved_matcher import SavedMatcher
+from search.rebuild import begin_rebuild, work_beside
 from service.cli.groups import AsJson, make_group, read_config
 from service.cli.progress import Report
 from service.cli.provider_client import print_posts, query_provider
 from service.cli.table import print_rows
+from service.operator_errors import ServiceError
 from service.runtime.databases import INDEX, PRIVATE, open_database, open_existing
+from service.runtime.search_engines import make_engine
 from storage.postgres.pool import Conn, open_pool
 from storage.private.private_store import PrivateStore
 
 SEARCH_POSTS: Final = "app.bsky.feed.searchPosts"
 SEARCH_ACTORS: Final = "app.bsky.actor.searchActors"
 _DRAIN_BATCH: Final = 2_000
+_BUSY_S: Final = 0.1
 
 app = make_group(
     "search", "`bigworld search WORDS` is short for `search query`.", free="query"
@@ -53,20 +60,48 @@ def query(
     print_rows(rows, columns, as_json=as_json)
 
 
+class EngineName(StrEnum):
+    """The search engines."""
+
+    POSTGRES = "postgres"
+    MEILISEARCH = "meilisearch"
+    OPENSEARCH = "opensearch"
+
+
 @app.command()
-def rebuild() -> None:
-    """Rebuild the search index while everything runs."""
+def rebuild(
+    engine_name: Annotated[
+        EngineName | None,
+        typer.Option("--engine", help="Default: the engine of the settings."),
+    ] = None,
+) -> None:
+    """Rebuild the search index while everything runs.
+
+    An engine outside Postgres answers from its old index until the new one is whole.
+    """
     config = read_config()
     with (
         Report(Console()) as report,
         open_existing(config, INDEX, start=True) as url,
-        open_pool(url, max=2) as pool,
+        open_pool(url, max=4) as pool,
         open_database(config, PRIVATE) as private_url,
         open_pool(private_url, max=1) as private,
         pool.connection() as conn,
     ):
-        engine = PostgresEngine(pool)
+        engine = make_engine(config, pool, engine_name)
         log_matches = SavedMatcher(PrivateStore(private)).log_matches
+        if isinstance(engine, ExternalEngine):
+            try:
+                done = _rebuild_outside(
+                    conn,
+                    engine,
+                    report,
+                    log_matches if engine.name == config.search_engine else None,
+                )
+            except EngineUnavailableError as error:
+                raise ServiceError(f"{error}; run it again to go on") from None
+            typer.echo(f"{done} accounts written")
+            return
         queue_everything(conn, engine)
         done = 0
         # An account's records join the queue when the account itself is drained.
@@ -75,6 +110,29 @@ def rebuild() -> None:
             done += drained
             report.count("entries", done, done + left - drained)
     typer.echo(f"{done} entries written")
+
+
+def _rebuild_outside(
+    conn: Conn,
+    engine: ExternalEngine,
+    report: Report,
+    log_matches: LogMatches | None,
+) -> int:
+    """Rebuild step by step, beside the crawler if that runs: both do steps in turn.
+
+    With `log_matches`, new records are written too, which would wait for the lock.
+    """
+    while not begin_rebuild(conn, engine):
+        time.sleep(_BUSY_S)
+    done = 0
+    while (rebuild := engine.state_for_writes().rebuild) is not None:
+        done = rebuild.done
+        report.count("accounts", done, max(done, rebuild.total))
+        if log_matches is not None:
+            drain_outbox(conn, engine, TEXTS, _DRAIN_BATCH, log_matches)
+        if not work_beside(conn, engine, TEXTS):
+            time.sleep(_BUSY_S)
+    return done
 
 
 def _queued(conn: Conn) -> int:

@@ -189,6 +189,12 @@ def search_behind(snapshot: Snapshot) -> Iterator[Alarm]:
         yield Alarm(AlarmKind.SEARCH_BEHIND, "search", detail)
 
 
+def search_failing(snapshot: Snapshot) -> Iterator[Alarm]:
+    """Yield search engines outside Postgres whose last write failed."""
+    for engine, failure in sorted(snapshot.search_failures.items()):
+        yield Alarm(AlarmKind.SEARCH_FAILING, engine, failure)
+
+
 def repos_waiting(snapshot: Snapshot) -> Iterator[Alarm]:
     """Yield an alarm if many repos, and over a tenth, are desynchronized."""
     total, waiting = sum(snapshot.repos.values()), snapshot.waiting
@@ -248,6 +254,7 @@ RULES: Final[tuple[Rule, ...]] = (
     lag,
     host_clock,
     search_behind,
+    search_failing,
     repos_waiting,
     buffer_full,
     identities_waiting,

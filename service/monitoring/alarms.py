@@ -22,6 +22,7 @@ class AlarmKind(StrEnum):
     OUR_CLOCK = "our_clock"
     QUEUE_FULL = "queue_full"
     SEARCH_BEHIND = "search_behind"
+    SEARCH_FAILING = "search_failing"
     REPOS_WAITING = "repos_waiting"
     BUFFER_FULL = "buffer_full"
     IDENTITIES_WAITING = "identities_waiting"
@@ -108,6 +109,11 @@ EXPLANATIONS: Final[Mapping[AlarmKind, Explanation]] = {
     AlarmKind.SEARCH_BEHIND: Explanation(
         "Many search documents are queued: search does not show recent records.",
         "See the task drain_search; `bigworld search rebuild` rebuilds the index.",
+    ),
+    AlarmKind.SEARCH_FAILING: Explanation(
+        "The search engine refuses documents or does not answer.",
+        "Nothing is lost: documents wait in the outbox. Check that the server of "
+        "BIGWORLD_SEARCH_URL runs, its disk, its key and its version.",
     ),
     AlarmKind.REPOS_WAITING: Explanation(
         "Many repos are desynchronized and wait to be fetched.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from crawler.hosts.balance import DROPS, EVENTS
 from plc.operation_log import stuck_feeds
+from search.engines.external_state import load_failures
 from storage.heartbeats import Heartbeat, load_heartbeats
 from storage.hosts.host_activity import Gauge, load_gauges
 from storage.hosts.host_status import WatchedHost, watched_hosts
@@ -31,6 +32,7 @@ class Snapshot:
     )  # of processes and tasks
     gauges: Mapping[str, Gauge] = field(default_factory=dict)  # of events and drops
     outbox: int = 0  # queued search documents
+    search_failures: Mapping[str, str] = field(default_factory=dict)  # engine -> reason
     buffered: int = 0  # events that wait until their repo is fetched
     repos: Mapping[str, int] = field(default_factory=dict)  # by state
     jobs: Mapping[str, int] = field(default_factory=dict)  # by kind
@@ -65,6 +67,7 @@ def take_snapshot(conn: Conn) -> Snapshot:
         pulses=load_heartbeats(conn),
         gauges=load_gauges(conn),
         outbox=outbox_backlog(conn),
+        search_failures=load_failures(conn),
         buffered=_count(conn, "SELECT count(*) FROM resync_buffer"),
         repos=count_states(conn),
         jobs=count_jobs(conn),

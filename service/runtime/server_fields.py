@@ -94,6 +94,25 @@ class ServerFields(BaseSettings):
         description="The database of private state (mutes) on a PostgreSQL of your "
         "own. Default: beside the index, else embedded.",
     )
+    search_engine: Literal["postgres", "meilisearch", "opensearch"] = Field(
+        "postgres",
+        description="The search engine of the provider, the crawler and the command "
+        "line: the index database itself, or a server at `search_url`.",
+    )
+    search_url: str | None = Field(
+        None,
+        description="URL of the Meilisearch (1.46 or newer) or OpenSearch server.",
+    )
+    search_key: SecretStr | None = Field(
+        None,
+        description="API key of the Meilisearch server, or `user:password` of the "
+        "OpenSearch server.",
+    )
+    search_prefix: str = Field(
+        "bigworld",
+        pattern=r"^[a-z][a-z0-9]{0,30}$",
+        description="Start of the names of our indexes on that server.",
+    )
     broker_url: SecretStr | None = Field(
         None,
         validation_alias=with_plain_name("broker_url"),

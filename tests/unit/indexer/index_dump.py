@@ -17,6 +17,9 @@ from storage.records.record_codec import decompress
 class Documents:
     """A search engine that stores its documents."""
 
+    name = "fake"
+    external = False
+
     def __init__(self) -> None:
         self.records: dict[Address, RecordDocument] = {}
         self.actors: dict[int, ActorDocument] = {}

@@ -25,6 +25,9 @@ from storage.records.interning import Interner
 class FakeEngine:
     """A search engine of two dictionaries."""
 
+    name = "fake"
+    external = False
+
     def __init__(self) -> None:
         self.records: dict[Address, RecordDocument] = {}
         self.actors: dict[int, ActorDocument] = {}

@@ -142,6 +142,11 @@ CASES: list[tuple[AlarmKind, Snapshot, Snapshot]] = [
         replace(WELL, outbox=20_000),
     ),
     (
+        AlarmKind.SEARCH_FAILING,
+        replace(WELL, search_failures={"meilisearch": "no space left"}),
+        WELL,
+    ),
+    (
         AlarmKind.REPOS_WAITING,
         replace(WELL, repos={"synchronized": 4_000, "resyncing": 501}),
         replace(WELL, repos={"synchronized": 6_000, "resyncing": 501}),
