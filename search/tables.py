@@ -1,11 +1,13 @@
 """Tables of the search engines, which can be wiped and filled again.
 
-search_document  words and filters of a record with text, in one tsvector
-search_actor     handle, name and description of an account
-search_word      known words and their trigrams, for spelling correction
-search_engine    which indexes of an engine outside Postgres answer
+search_document_N  words and filters of a record with text, in one tsvector; 0 holds
+                   the newest records, the last the oldest
+search_slice       lower bound and number of records of each of these tables
+search_actor       handle, name and description of an account
+search_word        number of documents of a word or filter, and its misspelt forms
+search_engine      which indexes of an engine outside Postgres answer
 
-Topics of posts, for any engine:
+The view `search_document` holds all records. Topics of posts, for any engine:
 
 search_topic       tags and link domains of the posts of the last hours
 search_topic_hour  distinct accounts by topic and hour, for a week
@@ -20,39 +22,60 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 metadata: Final = sa.MetaData()
+SLICES: Final = 5
 
-search_document = sa.Table(
-    "search_document",
+
+def _document(number: int) -> sa.Table:
+    name = f"search_document_{number}"
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("rkey", sa.BigInteger, nullable=False),
+        sa.Column("ts", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("actor", sa.Integer, nullable=False),
+        sa.Column("collection", sa.Integer, nullable=False),
+        sa.Column("tsv", pg.TSVECTOR, nullable=False),
+        sa.PrimaryKeyConstraint("actor", "collection", "rkey", name=f"{name}_pkey"),
+        sa.Index(f"{name}_tsv_idx", "tsv", postgresql_using="gin"),
+        sa.Index(f"{name}_key_idx", "ts", "actor", "collection", "rkey"),
+    )
+
+
+search_documents: Final = tuple(_document(number) for number in range(SLICES))
+
+search_slice = sa.Table(
+    "search_slice",
     metadata,
-    sa.Column("rkey", sa.BigInteger, nullable=False),
-    sa.Column("ts", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("actor", sa.Integer, nullable=False),
-    sa.Column("collection", sa.Integer, nullable=False),
-    sa.Column("tsv", pg.TSVECTOR, nullable=False),
-    sa.PrimaryKeyConstraint("actor", "collection", "rkey", name="search_document_pkey"),
-    sa.Index("search_document_tsv_idx", "tsv", postgresql_using="gin"),
-    sa.Index("search_document_collection_ts_idx", "collection", "ts"),
-    sa.Index("search_document_actor_ts_idx", "actor", "ts"),
+    sa.Column("slice", sa.Integer, nullable=False, autoincrement=False),
+    sa.Column("documents", sa.BigInteger, nullable=False),
+    # The slice holds greater keys only; null: there is no older slice yet.
+    sa.Column("ts", sa.DateTime(timezone=True), nullable=True),
+    sa.Column("actor", sa.Integer, nullable=True),
+    sa.Column("collection", sa.Integer, nullable=True),
+    sa.Column("rkey", sa.BigInteger, nullable=True),
+    sa.PrimaryKeyConstraint("slice", name="search_slice_pkey"),
 )
 
 search_actor = sa.Table(
     "search_actor",
     metadata,
     sa.Column("actor", sa.Integer, nullable=False, autoincrement=False),
-    sa.Column("handle", sa.Text, nullable=True),
+    sa.Column("handle", sa.Text(collation="C"), nullable=True),
     sa.Column("tsv", pg.TSVECTOR, nullable=False),
     sa.PrimaryKeyConstraint("actor", name="search_actor_pkey"),
+    sa.Index("search_actor_handle_idx", "handle"),
     sa.Index("search_actor_tsv_idx", "tsv", postgresql_using="gin"),
 )
 
 search_word = sa.Table(
     "search_word",
     metadata,
-    sa.Column("word", sa.Text, nullable=False),
+    sa.Column("word", sa.Text(collation="C"), nullable=False),
     sa.Column("documents", sa.Integer, nullable=False),
-    sa.Column("trigrams", pg.ARRAY(sa.Text), nullable=False),
+    # Hashes of the word without each of its letters in turn.
+    sa.Column("variants", pg.ARRAY(sa.Integer), nullable=True),
     sa.PrimaryKeyConstraint("word", name="search_word_pkey"),
-    sa.Index("search_word_trigrams_idx", "trigrams", postgresql_using="gin"),
+    sa.Index("search_word_variants_idx", "variants", postgresql_using="gin"),
 )
 
 search_topic = sa.Table(

@@ -1,79 +1,69 @@
-"""Spelling correction: known words near an unknown one.
+"""Spelling correction: known words one edit away from an unknown one.
 
-A table of words with trigrams under a GIN index gives candidates, an edit distance with
-transpositions decides. No Postgres extension is needed.
+Two words are one edit apart if they agree after one letter is left out of either. The
+hashes of these shorter forms stand beside each word under a GIN index.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
+from typing import Any, Final
 
+from storage.postgres.fetch import fetch_int
 from storage.postgres.pool import Conn
 
-MAX_WORDS = 200_000
-"""Words kept, most frequent first."""
-_SAMPLED_DOCUMENTS = 200_000
-_CANDIDATES = 60
-_SHORTEST = 4
+NAME: Final = "n:"
+"""Prefix of words of account names among the known words."""
+SHORTEST: Final = 4
+_LONGEST: Final = 32
+_TRIED: Final = 200
 
 
-def trigrams(word: str) -> list[str]:
-    """Return the distinct trigrams of a word, its edges marked by spaces."""
-    padded = f"  {word} "
-    return sorted({padded[i : i + 3] for i in range(len(padded) - 2)})
+def is_mendable(lexeme: str) -> bool:
+    """Return True if typing errors in this word are corrected."""
+    word = lexeme.removeprefix(NAME)
+    if not SHORTEST <= len(word) <= _LONGEST or ":" in word:
+        return False
+    return not any(c.isdigit() for c in word)
 
 
-def refresh_words(conn: Conn) -> int:
-    """Count the words of the newest documents anew; return the number of known ones."""
-    rows = conn.execute(
-        """
-        SELECT word, ndoc FROM ts_stat(%s)
-        WHERE length(word) BETWEEN %s AND 40 AND word !~ '[:0-9]' AND ndoc > 1
-        ORDER BY ndoc DESC, word LIMIT %s
-        """,
-        (
-            "SELECT tsv FROM search_document ORDER BY ts DESC "
-            f"LIMIT {_SAMPLED_DOCUMENTS}",
-            _SHORTEST,
-            MAX_WORDS,
-        ),
-    ).fetchall()
-    with conn.transaction(), conn.cursor() as cursor:
-        cursor.execute("DELETE FROM search_word")
-        with cursor.copy(
-            "COPY search_word (word, documents, trigrams) FROM STDIN"
-        ) as copy:
-            for word, documents in rows:
-                copy.write_row((word, documents, trigrams(word)))
-    return len(rows)
+def variants(lexeme: str) -> list[int]:
+    """Return hashes of the word, and of the word without each of its letters."""
+    word = lexeme.removeprefix(NAME)
+    kind = NAME if word != lexeme else ""
+    shorter = {word[:i] + word[i + 1 :] for i in range(len(word))}
+    return sorted({_hash(kind + form) for form in (word, *shorter)})
 
 
-def correct(conn: Conn, word: str) -> str | None:
-    """Return the most frequent known word within one edit, two for long words.
+def _hash(text: str) -> int:
+    return zlib.crc32(text.encode("utf-8", "replace")) - 2**31
 
-    None for a known word, and if there is no candidate.
+
+def correct(cursor: Any, lexeme: str, documents: int = 0) -> str | None:
+    """Return the best known word within one edit; it is far more frequent.
+
+    `documents` is the number of documents with the word itself.
     """
-    if len(word) < _SHORTEST or not word.isalpha():
+    if not is_mendable(lexeme):
         return None
-    pieces, reach = trigrams(word), 1 if len(word) < 8 else 2
-    rows = conn.execute(
+    rows = cursor.execute(
         """
         SELECT word, documents FROM search_word
-        WHERE trigrams && %s AND length(word) BETWEEN %s AND %s
-        ORDER BY (SELECT count(*) FROM unnest(trigrams) t WHERE t = ANY(%s)) DESC,
-                 documents DESC
-        LIMIT %s
+        WHERE variants && %s::int4[] AND word <> %s AND documents > %s
+        ORDER BY documents DESC LIMIT %s
         """,
-        (pieces, len(word) - reach, len(word) + reach, pieces, _CANDIDATES),
+        (variants(lexeme), lexeme, 4 * documents, _TRIED),
     ).fetchall()
-    if any(known == word for known, _ in rows):
-        return None
+    word = lexeme.removeprefix(NAME)
+    kind = lexeme[: len(lexeme) - len(word)]
     near = [
-        (distance, -documents, known)
-        for known, documents in rows
-        if (distance := edit_distance(word, known, reach)) <= reach
+        (distance, known[0] != word[0], -n, known)
+        for found, n in rows
+        if found.startswith(kind) and (known := found.removeprefix(kind))
+        if (distance := edit_distance(word, known, 1)) <= 1
     ]
-    return min(near)[2] if near else None
+    return kind + min(near)[3] if near else None
 
 
 def edit_distance(a: Sequence[str], b: Sequence[str], limit: int) -> int:
@@ -95,3 +85,9 @@ def edit_distance(a: Sequence[str], b: Sequence[str], limit: int) -> int:
             current.append(best)
         before, previous = previous, current
     return previous[-1]
+
+
+def refresh_words(conn: Conn) -> int:
+    """Forget words without documents; return the number of known ones."""
+    conn.execute("DELETE FROM search_word WHERE documents <= 0")
+    return fetch_int(conn, "SELECT count(*) FROM search_word")

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from storage.postgres.arrays import int_columns
+from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, FEED_POST
+from storage.postgres.arrays import int_array, int_columns
 from storage.postgres.copy import copy_rows
 from storage.postgres.pool import Conn
 
@@ -85,12 +86,29 @@ class StatsChange:
                     self.actors[number][count] += change
 
 
+TIERS: Final = tuple(4**power for power in range(1, 12))
+"""Scores at which a record is indexed anew: tier 2 begins at the first."""
+
+
+_BOUNDS: Final = int_array(TIERS)
+
+
+def tiers_of(score: int) -> list[int]:
+    """Return the tiers that a score has reached, lowest first."""
+    return [tier for tier, least in enumerate(TIERS, 2) if score >= least]
+
+
 @dataclass(frozen=True, slots=True)
 class PostStats:
     likes: int = 0
     reposts: int = 0
     replies: int = 0
     quotes: int = 0
+
+    @property
+    def score(self) -> int:
+        """Return the weight of all reactions."""
+        return self.likes + 2 * self.reposts + self.replies + 2 * self.quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +117,10 @@ class _Table:
     keys: tuple[str, ...]
     key_types: tuple[str, ...]
     counts: tuple[str, ...]
+    score: str = ""
+    """SQL of the score of a row, for records that are found by it."""
+    outbox: str = ""
+    """SQL of the address of a row in the outbox."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -109,14 +131,30 @@ class _Table:
         return (*self.key_types, *("int4",) * len(self.counts))
 
 
-_POSTS: Final = _Table("post_stats", ("rkey", "actor"), ("int8", "int4"), _POST_COLUMNS)
+_POSTS: Final = _Table(
+    "post_stats",
+    ("rkey", "actor"),
+    ("int8", "int4"),
+    _POST_COLUMNS,
+    "{0}.likes + 2 * {0}.reposts + {0}.replies + 2 * {0}.quotes",
+    f"actor, {COLLECTION_IDS[FEED_POST]}, rkey",
+)
 _SUBJECTS: Final = _Table(
     "subject_stats",
     ("actor", "collection", "rkey"),
     ("int4", "int4", "int8"),
     ("likes",),
+    "{0}.likes",
+    "actor, collection, rkey",
 )
-_ACTORS: Final = _Table("actor_stats", ("actor",), ("int4",), _ACTOR_COLUMNS)
+_ACTORS: Final = _Table(
+    "actor_stats",
+    ("actor",),
+    ("int4",),
+    _ACTOR_COLUMNS,
+    "{0}.followers",
+    f"actor, {COLLECTION_IDS[ACTOR_PROFILE]}, 0",
+)
 _TABLES: Final = (_POSTS, _SUBJECTS, _ACTORS)
 
 
@@ -151,9 +189,21 @@ def _upsert(conn: Conn, table: _Table, query: str, values: Sequence[str]) -> Non
     sums = ", ".join(
         f"{name} = {table.name}.{name} + excluded.{name}" for name in table.counts
     )
+    keys, columns = ", ".join(table.keys), ", ".join(table.columns)
+    after, change = table.score.format("w"), table.score.format("x")
+    # A record that reaches another tier is indexed anew.
     conn.execute(
-        f"INSERT INTO {table.name} ({', '.join(table.columns)}) {query} "
-        f"ON CONFLICT ({', '.join(table.keys)}) DO UPDATE SET {sums}",
+        f"""
+        WITH x ({columns}) AS MATERIALIZED ({query}), w AS (
+            INSERT INTO {table.name} ({columns}) SELECT {columns} FROM x
+            ON CONFLICT ({keys}) DO UPDATE SET {sums}
+            RETURNING {columns}
+        )
+        INSERT INTO search_outbox (actor, collection, rkey)
+        SELECT {table.outbox} FROM w JOIN x USING ({keys})
+        WHERE width_bucket({after}, '{_BOUNDS}'::int4[])
+            <> width_bucket({after} - ({change}), '{_BOUNDS}'::int4[])
+        """,
         values,
     )
 

@@ -28,7 +28,7 @@ def test_metrics_are_found_in_every_form() -> None:
 
 def test_tables_are_found_with_their_notes() -> None:
     tables = {table.name: table for table in find_tables()["index"]}
-    assert {"actor", "repo", "link", "search_document"} <= tables.keys()
+    assert {"actor", "repo", "link", "search_document_0"} <= tables.keys()
     columns = {column.name: column for column in tables["repo"].columns}
     assert "first import" in columns["rev"].note
     assert columns["rev"].nullable

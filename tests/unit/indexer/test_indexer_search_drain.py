@@ -20,6 +20,7 @@ from search.drain import drain_outbox, queue_everything
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
 from storage.records.interning import Interner
+from storage.records.stats import LIKES, StatsChange, apply_stats
 
 
 class FakeEngine:
@@ -200,3 +201,28 @@ def test_handles(conn: Conn, apply: Apply) -> None:
     # Its previous owner is checked again: either result may be older.
     soon = conn.execute("SELECT actor FROM repo WHERE identity_at = 'epoch'")
     assert soon.fetchall() == [(first,)]
+
+
+def test_post_is_indexed_anew_at_each_tier_of_reactions(
+    conn: Conn, apply: Apply
+) -> None:
+    engine = FakeEngine()
+    a = author(0)
+    apply(a.write(POST, post("liked"))[1])
+    drain(conn, engine)
+    address = next(iter(engine.records))
+
+    def like(count: int) -> int:
+        change = StatsChange()
+        change.add_post(address.rkey, address.actor, LIKES, count)
+        with conn.transaction():
+            apply_stats(conn, change)
+        with conn.transaction():
+            waiting = conn.execute("SELECT count(*) FROM search_outbox").fetchone()
+        drain(conn, engine)
+        assert waiting is not None
+        return int(waiting[0])
+
+    # 3, 4, 15, 17 and 3 likes: the second, fourth and fifth are in another tier.
+    assert [like(n) for n in (3, 1, 11, 2, -14)] == [0, 1, 0, 1, 1]
+    assert engine.records[address].likes == 3

@@ -296,7 +296,6 @@ def names(engine: SearchEngine, text: str, **options: Any) -> list[int]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("alice", [2, 1]),
         ("@alice.test", [1]),
         ("ALICE.TEST", [1]),
         ("alicia", [3]),

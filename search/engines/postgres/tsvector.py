@@ -30,9 +30,14 @@ FEATURE = "h:"
 PARENT = "p:"
 ROOT = "r:"
 QUOTE = "q:"
+AUTHOR = "a:"
+COLLECTION = "c:"
+TIER = "s:"
+BEGIN = "b:"
 
 
-_NO_LEXEME = "!:"
+NO_LEXEME = "!:"
+"""A lexeme of no document."""
 
 
 def quote_lexeme(lexeme: str) -> str:
@@ -73,18 +78,19 @@ def encode_tsvector(
 def encode_clause(clause: Words, weights: str = "") -> str:
     """Return tsquery text of adjacent tokens, the last perhaps a prefix."""
     suffix = f":{weights}" if weights else ""
-    parts = [_sought(token) + suffix for token in clause.tokens]
+    parts = [sought(token) + suffix for token in clause.tokens]
     if clause.prefix:
-        parts[-1] = _sought(clause.tokens[-1]) + f":*{weights}"
+        parts[-1] = sought(clause.tokens[-1]) + f":*{weights}"
     return "(" + " <-> ".join(parts) + ")"
 
 
 def any_of(prefix: str, values: Iterable[str]) -> str:
     """Return tsquery text for one of these filters."""
-    return "(" + " | ".join(_sought(prefix + value) for value in values) + ")"
+    return "(" + " | ".join(sought(prefix + value) for value in values) + ")"
 
 
-def _sought(lexeme: str) -> str:
+def sought(lexeme: str) -> str:
     """Return a lexeme for a query; one too long for any vector matches nothing."""
-    fits = len(lexeme.encode()) <= _MAX_LEXEME_BYTES
-    return quote_lexeme(lexeme if fits else _NO_LEXEME)
+    fits = len(lexeme.encode("utf-8", "replace")) <= _MAX_LEXEME_BYTES
+    fits = fits and "\0" not in lexeme
+    return quote_lexeme(lexeme if fits else NO_LEXEME)

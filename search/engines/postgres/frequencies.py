@@ -1,0 +1,175 @@
+"""Number of documents of each word and filter: kept by writers, cached by readers.
+
+Rare words wait in the memory of the writer and may be forgotten: readers want to know
+which words are frequent.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from search.engines.postgres.tsvector import PARENT, QUOTE, ROOT, URL
+from search.engines.spelling import is_mendable, variants
+from storage.postgres.arrays import int_array, text_array
+from storage.postgres.pool import Conn
+
+_UNCOUNTED: Final = (PARENT, ROOT, QUOTE, URL)
+"""Filters with nearly as many values as documents."""
+_EXACT: Final = 20_000
+"""Up to this number of documents each change is written at once."""
+_FLUSH_EVERY: Final = 5_000
+_MOST_WRITTEN: Final = 8_000
+_MOST_WAITING: Final = 300_000
+RARE: Final = 100_000
+"""A word of fewer than one in so many documents is forgotten in time."""
+_CACHED_S: Final = 5.0
+_MOST_CACHED: Final = 50_000
+_LONGEST: Final = 200
+_PREFIX_WORDS: Final = 2_000
+
+
+@dataclass(slots=True)
+class WordCounter:
+    """Changes of a writer that are not written yet."""
+
+    _waiting: Counter[str] = field(default_factory=Counter)
+    _documents: int = 0
+
+    def add(self, lexemes: Mapping[str, int], documents: int, sign: int = 1) -> None:
+        """Count the lexemes of documents that were added, or removed (-1)."""
+        waiting = self._waiting
+        for lexeme, n in lexemes.items():
+            if len(lexeme) <= _LONGEST and not lexeme.startswith(_UNCOUNTED):
+                waiting[lexeme] += sign * n
+        self._documents += documents
+
+    def flush(self, conn: Conn, total: int) -> bool:
+        """Write the changes if they are due; `total` documents exist."""
+        if not self._waiting or (total > _EXACT and self._documents < _FLUSH_EVERY):
+            return False
+        least = 1 if total <= _EXACT else 2
+        waiting = self._waiting
+        due = {word: n for word, n in waiting.items() if abs(n) >= least}
+        if len(due) > _MOST_WRITTEN and total > _EXACT:
+            due = dict(Counter(due).most_common(_MOST_WRITTEN))
+        _write(conn, due, total)
+        before = total - self._documents
+        if before.bit_length() < total.bit_length() and total > RARE:
+            forget_rare(conn, total)
+        self._documents = 0
+        if total <= _EXACT:
+            waiting.clear()
+            return True
+        for word in due:
+            del waiting[word]
+        if len(waiting) > _MOST_WAITING:
+            waiting.clear()
+        return True
+
+    def clear(self) -> None:
+        self._waiting.clear()
+        self._documents = 0
+
+
+def forget_rare(conn: Conn, total: int) -> int:
+    """Remove words that are too rare to matter; return their number."""
+    sql = "DELETE FROM search_word WHERE documents <= %s"
+    return conn.execute(sql, (total // RARE,)).rowcount
+
+
+def _write(conn: Conn, changes: Mapping[str, int], total: int) -> None:
+    more = sorted((word, n) for word, n in changes.items() if n > 0)
+    less = sorted((word, n) for word, n in changes.items() if n < 0)
+    if less:
+        conn.execute(
+            """
+            UPDATE search_word w SET documents = w.documents + x.n
+            FROM unnest(%s::text[], %s::int4[]) AS x(word, n) WHERE w.word = x.word
+            """,
+            (text_array(w for w, _ in less), int_array(n for _, n in less)),
+        )
+    if not more:
+        return
+    rows = conn.execute(
+        """
+        INSERT INTO search_word AS w (word, documents)
+        SELECT * FROM unnest(%s::text[], %s::int4[])
+        ON CONFLICT (word) DO UPDATE SET documents = w.documents + excluded.documents
+        RETURNING word, documents, variants IS NULL
+        """,
+        (text_array(w for w, _ in more), int_array(n for _, n in more)),
+    ).fetchall()
+    least = 1 if total <= _EXACT else max(2, total // RARE)
+    mendable = [
+        word for word, n, bare in rows if bare and n >= least and is_mendable(word)
+    ]
+    if mendable:
+        conn.execute(
+            """
+            UPDATE search_word w SET variants = x.variants::int4[]
+            FROM unnest(%s::text[], %s::text[]) AS x(word, variants)
+            WHERE w.word = x.word
+            """,
+            (
+                text_array(mendable),
+                text_array(int_array(variants(word)) for word in mendable),
+            ),
+        )
+
+
+class Frequencies:
+    """Numbers of documents by lexeme, cached for seconds. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cached: dict[str, int] = {}
+        self._until = 0.0
+
+    def find_prefix(self, reader: Any, prefix: str) -> int:
+        """Return the number of documents with words that begin so, overestimated."""
+        key = prefix + "*"
+        with self._lock:
+            known = self._cached.get(key)
+        if known is not None:
+            return known
+        row = reader.execute(
+            """
+            SELECT coalesce(sum(documents), 0)::int8 FROM (
+                SELECT documents FROM search_word WHERE word >= %s AND word < %s
+                LIMIT %s
+            ) found
+            """,
+            (prefix, prefix + "\U0010ffff", _PREFIX_WORDS),
+        ).fetchone()
+        with self._lock:
+            self._cached[key] = int(row[0])
+        return int(row[0])
+
+    def find(self, reader: Any, lexemes: Collection[str]) -> dict[str, int]:
+        """Return the number of documents of each lexeme, 0 if unknown."""
+        now = time.monotonic()
+        with self._lock:
+            if now >= self._until or len(self._cached) > _MOST_CACHED:
+                self._cached, self._until = {}, now + _CACHED_S
+            cached = self._cached
+        missing = [
+            lexeme for lexeme in lexemes if lexeme not in cached and "\0" not in lexeme
+        ]
+        if missing:
+            rows = reader.execute(
+                "SELECT word, documents FROM search_word WHERE word = ANY(%s)",
+                (missing,),
+            )
+            found = dict.fromkeys(missing, 0) | dict(rows.fetchall())
+            with self._lock:
+                cached.update(found)
+        return {lexeme: max(0, cached.get(lexeme, 0)) for lexeme in lexemes}
+
+    def clear(self) -> None:
+        with self._lock:
+            self._until = 0.0

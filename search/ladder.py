@@ -1,0 +1,160 @@
+"""Records that match a query less than whole, after those that match it.
+
+The steps are exact matches, words that begin like the last one, misspelt words mended,
+and all words except one. A later step begins only if the first page is not full, and
+leaves out what the steps before it found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Any, Final, Protocol
+
+from search.engines.contract import RecordHit, RecordPage
+from search.query.nodes import AllOf, AnyOf, Node, Not, Query, Words, all_of, required
+
+_SHORTEST_PREFIX: Final = 3
+_MOST_FEWER: Final = 6
+"""Longer queries are not searched with a word less."""
+Mended = tuple[tuple[str, str], ...]
+
+
+class Step(IntEnum):
+    """The steps, in order."""
+
+    EXACT = 0
+    PREFIX = 1
+    MENDED = 2
+    FEWER = 3
+
+
+class Rung(Protocol):
+    """A search of one step."""
+
+    def __call__(
+        self, query: Query, limit: int, after: list[Any] | None
+    ) -> list[RecordHit]:
+        """Return hits of a query; fewer than `limit` are the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The steps of an engine. `mend` returns better spellings of single words."""
+
+    search: Rung
+    mend: Callable[[Sequence[str]], Mended]
+
+    def climb(
+        self, query: Query, limit: int, after: list[Any] | None = None
+    ) -> RecordPage:
+        """Return a page; `total` is exact if it is the first and the last.
+
+        A keyset holds the step, 1 if later steps may follow, mended words, and the
+        keyset of the engine.
+        """
+        first, is_open, mended, rest = _read_keyset(after)
+        found: list[tuple[int, RecordHit]] = []
+        last = first
+        for step in (s for s in Step if s >= first):
+            if len(found) >= limit or (step > first and not is_open):
+                break
+            last = step
+            if step is Step.MENDED and step > first:
+                mended = self.mend(mendable_words(query))
+            narrowed = narrow(query, step, mended)
+            if narrowed is not None:
+                hits = self.search(narrowed, limit - len(found), rest)
+                found += [(step, hit) for hit in hits]
+            rest = None
+        opened = first if after is not None and is_open else -1
+        return RecordPage(
+            [
+                RecordHit(
+                    hit.address,
+                    [
+                        int(step),
+                        int(step < last or step == opened),
+                        [[*pair] for pair in mended],
+                        *hit.keyset,
+                    ],
+                )
+                for step, hit in found
+            ],
+            len(found) if after is None and len(found) < limit else None,
+            mended if any(step == Step.MENDED for step, _ in found) else (),
+        )
+
+
+def _read_keyset(
+    after: list[Any] | None,
+) -> tuple[int, bool, Mended, list[Any] | None]:
+    if after is None:
+        return Step.EXACT, True, (), None
+    step, is_open, mended, *rest = after
+    return step, bool(is_open), tuple((a, b) for a, b in mended), rest
+
+
+def mendable_words(query: Query) -> list[str]:
+    """Return the single words of which every match holds one."""
+    return [
+        part.tokens[0]
+        for part in required(query.where)
+        if isinstance(part, Words) and len(part.tokens) == 1 and not part.prefix
+    ]
+
+
+def narrow(query: Query, step: int, mended: Mended) -> Query | None:
+    """Return what a step searches, without what the steps before it found.
+
+    None if it would find nothing more.
+    """
+    parts = required(query.where)
+    begun = _begin_last(parts)
+    if step == Step.EXACT:
+        return query
+    if step == Step.PREFIX:
+        rest = [Not(a) for a, b in zip(parts, begun, strict=True) if a != b]
+        return replace(query, where=all_of(*begun, *rest)) if rest else None
+    better: dict[Node, Node] = {Words((a,)): Words((b,)) for a, b in mended}
+    corrected = tuple(better.get(part, part) for part in parts)
+    changed = [i for i, part in enumerate(parts) if part != corrected[i]]
+    if step == Step.MENDED:
+        if not changed:
+            return None
+        before = Not(all_of(*(begun[i] for i in changed)))
+        return replace(query, where=all_of(*corrected, before))
+    words = [i for i, part in enumerate(parts) if _is_text(part)]
+    if not 3 <= len(words) <= _MOST_FEWER:
+        return None
+    fewer = AnyOf(
+        tuple(
+            AllOf(tuple(parts[i] for i in words if i != left_out))
+            for left_out in reversed(words)
+        )
+    )
+    kept = [part for i, part in enumerate(parts) if i not in words]
+    earlier = [Not(AllOf(tuple(begun[i] for i in words)))]
+    if changed:
+        earlier.append(Not(AllOf(tuple(corrected[i] for i in words))))
+    return replace(query, where=all_of(*kept, fewer, *earlier))
+
+
+def _begin_last(parts: Sequence[Node]) -> list[Node]:
+    """Return the parts with the last single word as the beginning of a word."""
+    begun = [*parts]
+    for i in reversed(range(len(parts))):
+        part = parts[i]
+        if isinstance(part, Words):
+            word = part.tokens[-1]
+            if len(part.tokens) == 1 and len(word) >= _SHORTEST_PREFIX:
+                begun[i] = Words(part.tokens, prefix=True)
+            break
+    return begun
+
+
+def _is_text(part: Node) -> bool:
+    if isinstance(part, AnyOf):
+        return bool(part.items) and all(isinstance(p, Words) for p in part.items)
+    return isinstance(part, Words)
