@@ -1,4 +1,4 @@
-"""Requests to Meilisearch on the wire, and the handling of its replies."""
+"""Requests to Meilisearch byte by byte, and the handling of its replies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import httpx
 import pytest
 from contract_data import DIDS, document
 from engines_under_test import meilisearch_at
-from fake_meilisearch import FakeMeilisearch, serving
+from fake_meilisearch import FakeMeilisearch
+from loopback_fakes import serving
 
 from search.engines.contract import EngineUnavailableError
 from search.engines.encoding import (
@@ -23,8 +24,8 @@ from search.engines.encoding import (
     encode_value,
     tier_of,
 )
-from search.engines.meilisearch import client as client_module
-from search.engines.meilisearch.index_client import (
+from search.engines.meilisearch import meili_client as client_module
+from search.engines.meilisearch.meili_client import (
     MeiliClient,
     MeiliError,
     TaskFailedError,
