@@ -216,4 +216,6 @@ def camel_parts(word: str) -> list[str]:
 
 def with_double_a(word: str) -> str:
     """Return the folded word with aa in place of å."""
-    return fold(word.replace("å", "aa").replace("Å", "aa"))[:MAX_TOKEN_CHARS]
+    folded = fold(word.replace("å", "aa").replace("Å", "aa"))
+    # One character may stand for several words.
+    return "".join(filter(str.isalnum, folded))[:MAX_TOKEN_CHARS]
