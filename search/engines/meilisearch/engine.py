@@ -16,8 +16,8 @@ from search.engines.contract import ActorHit, EngineStats, RecordPage
 from search.engines.external import ExternalEngine, Fields, IndexMissingError
 from search.engines.external_state import Generation
 from search.engines.meilisearch.actor_search import ActorSearch
+from search.engines.meilisearch.index_client import MeiliClient, MeiliError
 from search.engines.meilisearch.index_settings import ACTOR_SETTINGS, RECORD_SETTINGS
-from search.engines.meilisearch.meili_client import MeiliClient, MeiliError
 from search.engines.meilisearch.record_search import RecordSearch
 from search.query.nodes import Query
 from search.slices import (

@@ -20,8 +20,8 @@ from search.engines.encoding import (
 )
 from search.engines.external_state import Generation
 from search.engines.live_likes import liked_posts
+from search.engines.meilisearch.index_client import MeiliClient
 from search.engines.meilisearch.index_settings import LOCALES, MAX_HITS
-from search.engines.meilisearch.meili_client import MeiliClient
 from search.engines.meilisearch.plan import (
     Part,
     Plan,

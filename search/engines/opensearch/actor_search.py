@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from search.engines.contract import ActorHit
 from search.engines.encoding import encode_token, encode_value
-from search.engines.opensearch.opensearch_client import OpenSearchClient
+from search.engines.opensearch.cluster_client import OpenSearchClient
 from search.query.nodes import Kind
 from search.text.tokens import query_tokens
 

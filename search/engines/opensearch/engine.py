@@ -22,7 +22,7 @@ from search.engines.external import ExternalEngine, Fields, IndexMissingError
 from search.engines.external_state import Generation
 from search.engines.live_likes import liked_posts
 from search.engines.opensearch.actor_search import search_actors
-from search.engines.opensearch.opensearch_client import (
+from search.engines.opensearch.cluster_client import (
     OpenSearchClient,
     OpenSearchError,
 )

@@ -20,7 +20,7 @@ from search.drain import drain_outbox, outbox_lock
 from search.engines.contract import EngineUnavailableError
 from search.engines.external_state import load_failures, load_state
 from search.engines.meilisearch.engine import MeilisearchEngine
-from search.engines.meilisearch.meili_client import TaskFailedError
+from search.engines.meilisearch.index_client import TaskFailedError
 from search.query.parser import parse_query
 from search.rebuild import adopt_engine, begin_rebuild, work_beside
 from storage.collections import COLLECTION_IDS, FEED_POST

@@ -24,8 +24,8 @@ from search.engines.encoding import (
     encode_value,
     tier_of,
 )
-from search.engines.meilisearch import meili_client as client_module
-from search.engines.meilisearch.meili_client import (
+from search.engines.meilisearch import index_client as client_module
+from search.engines.meilisearch.index_client import (
     MeiliClient,
     MeiliError,
     TaskFailedError,

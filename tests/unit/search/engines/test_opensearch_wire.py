@@ -13,12 +13,12 @@ from loopback_fakes import serving
 
 from search.engines.contract import EngineUnavailableError
 from search.engines.encoding import document_id
-from search.engines.opensearch import opensearch_client as client_module
-from search.engines.opensearch.engine import OpenSearchEngine
-from search.engines.opensearch.opensearch_client import (
+from search.engines.opensearch import cluster_client as client_module
+from search.engines.opensearch.cluster_client import (
     OpenSearchClient,
     OpenSearchError,
 )
+from search.engines.opensearch.engine import OpenSearchEngine
 from search.query.parser import parse_query
 from storage.postgres.pool import Conn, Pool
 from storage.records.addresses import Address
