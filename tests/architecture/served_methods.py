@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 from unittest import mock
+from unittest.mock import MagicMock
 
 from network.http.client import Fetcher
 from network.http.policy import Policy
