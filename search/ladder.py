@@ -1,8 +1,8 @@
 """Records that match a query less than whole, after those that match it.
 
-The steps are exact matches, words that begin like the last one, misspelt words mended,
-and all words except one. A later step begins only if the first page is not full, and
-leaves out what the steps before it found.
+The steps are exact matches, words with the same stems, words that begin like the last
+one, misspelt words mended, and all words except one. A later step begins only if the
+first page is not full, and leaves out what the steps before it found.
 """
 
 from __future__ import annotations
@@ -13,7 +13,20 @@ from enum import IntEnum
 from typing import Any, Final, Protocol
 
 from search.engines.contract import RecordHit, RecordPage
-from search.query.nodes import AllOf, AnyOf, Node, Not, Query, Words, all_of, required
+from search.query.nodes import (
+    AllOf,
+    AnyOf,
+    Filter,
+    Kind,
+    Node,
+    Not,
+    Query,
+    Words,
+    all_of,
+    any_of,
+    required,
+)
+from search.text.stems import MARK, query_stems
 
 _SHORTEST_PREFIX: Final = 3
 _MOST_FEWER: Final = 6
@@ -25,9 +38,10 @@ class Step(IntEnum):
     """The steps, in order."""
 
     EXACT = 0
-    PREFIX = 1
-    MENDED = 2
-    FEWER = 3
+    STEMMED = 1
+    PREFIX = 2
+    MENDED = 3
+    FEWER = 4
 
 
 class Rung(Protocol):
@@ -114,9 +128,16 @@ def narrow(query: Query, step: int, mended: Mended) -> Query | None:
     begun = _begin_last(parts)
     if step == Step.EXACT:
         return query
+    stemmed = _with_stems(parts)
+    if step == Step.STEMMED:
+        if stemmed == [*parts]:
+            return None
+        return replace(query, where=all_of(*stemmed, Not(all_of(*parts))))
+    not_stemmed = [] if stemmed == [*parts] else [Not(all_of(*stemmed))]
     if step == Step.PREFIX:
         rest = [Not(a) for a, b in zip(parts, begun, strict=True) if a != b]
-        return replace(query, where=all_of(*begun, *rest)) if rest else None
+        where = all_of(*begun, *rest, *not_stemmed)
+        return replace(query, where=where) if rest else None
     better: dict[Node, Node] = {Words((a,)): Words((b,)) for a, b in mended}
     corrected = tuple(better.get(part, part) for part in parts)
     changed = [i for i, part in enumerate(parts) if part != corrected[i]]
@@ -124,7 +145,7 @@ def narrow(query: Query, step: int, mended: Mended) -> Query | None:
         if not changed:
             return None
         before = Not(all_of(*(begun[i] for i in changed)))
-        return replace(query, where=all_of(*corrected, before))
+        return replace(query, where=all_of(*corrected, before, *not_stemmed))
     words = [i for i, part in enumerate(parts) if _is_text(part)]
     if not 3 <= len(words) <= _MOST_FEWER:
         return None
@@ -135,10 +156,30 @@ def narrow(query: Query, step: int, mended: Mended) -> Query | None:
         )
     )
     kept = [part for i, part in enumerate(parts) if i not in words]
-    earlier = [Not(AllOf(tuple(begun[i] for i in words)))]
+    earlier = [Not(AllOf(tuple(begun[i] for i in words))), *not_stemmed]
     if changed:
         earlier.append(Not(AllOf(tuple(corrected[i] for i in words))))
     return replace(query, where=all_of(*kept, fewer, *earlier))
+
+
+def _with_stems(parts: Sequence[Node]) -> list[Node]:
+    """Return the parts with single words as any word of the same stem."""
+    langs = [
+        item.value
+        for part in parts
+        for item in (part.items if isinstance(part, AnyOf) else (part,))
+        if isinstance(item, Filter) and item.kind is Kind.LANG
+    ]
+    return [_with_stem(part, langs) for part in parts]
+
+
+def _with_stem(part: Node, langs: Sequence[str]) -> Node:
+    if not isinstance(part, Words) or len(part.tokens) != 1 or part.prefix:
+        return part
+    word = part.tokens[0]
+    stems = query_stems(word, langs)
+    forms = [part, *(Words((MARK + stem,)) for stem in stems)]
+    return any_of(*forms, *(Words((stem,)) for stem in stems if stem != word))
 
 
 def _begin_last(parts: Sequence[Node]) -> list[Node]:

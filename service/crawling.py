@@ -10,6 +10,7 @@ import structlog
 
 from crawler.hosts.discovery import add_configured
 from crawler.identities.network_clients import OpenClients, clients_opener
+from crawler.lexicon_lookup import LexiconLookup
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
 from indexer.event_numbering import EventRetention, event_numbering
@@ -47,6 +48,7 @@ class WriteSide:
     on_written: Callable[[], None]
     interner: Interner
     audit_per_hour: float
+    lexicons: LexiconLookup | None = None
 
 
 @contextmanager
@@ -107,6 +109,12 @@ def open_write_side(config: Config, url: str, private_url: str) -> Iterator[Writ
                 on_written,
                 interner,
                 config.audit_per_hour,
+                LexiconLookup(
+                    pool,
+                    open_clients,
+                    config.lexicons,
+                    resolves=not config.dev_network,
+                ),
             )
 
 

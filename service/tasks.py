@@ -57,6 +57,11 @@ def _drain_search(side: WriteSide) -> int:
         return drain_outbox(conn, side.engine, TEXTS, _DRAIN_BATCH, side.log_matches)
 
 
+def _learn_lexicons(side: WriteSide) -> Mapping[str, int]:
+    """Find lexicons of new collections, and read their records by them."""
+    return side.lexicons.run() if side.lexicons is not None else {}
+
+
 def _refresh_words(side: WriteSide) -> int:
     """Refresh the words of spelling correction."""
     with side.pool.connection() as conn:
@@ -125,6 +130,7 @@ TASKS: Mapping[str, ScheduledTask] = {
         lambda side: side.tasks.refresh_identities(), 60.0
     ),
     "drain_search": ScheduledTask(_drain_search, 5.0),
+    "learn_lexicons": ScheduledTask(_learn_lexicons, 60.0),
     "send_webhooks": ScheduledTask(_send_webhooks, 2.0),
     "prune_matches": ScheduledTask(_prune_matches, 60.0),
     "refresh_words": ScheduledTask(_refresh_words, 900.0),
