@@ -21,6 +21,8 @@ from storage.records.stats import PostStats, tiers_of
 
 WEIGHTS = "ABCCD"
 """Weights of the fields."""
+STEM_WEIGHT = "D"
+"""Weight of stems, so that the words themselves rank higher."""
 MAX_PREFIX = 3
 """Beginnings of account names up to this length are words of the index."""
 
@@ -33,6 +35,7 @@ def record_vector(document: RecordDocument) -> tuple[str, set[str]]:
         (terms.fields.get(name, ()), weight)
         for name, weight in zip(FIELDS, WEIGHTS, strict=True)
     ]
+    sections.append((terms.stems, STEM_WEIGHT))
     lexemes = [
         LEXEME_PREFIXES[f.kind] + f.value
         for f in terms.filters
