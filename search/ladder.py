@@ -1,10 +1,11 @@
 """Records that match a query less than whole, after those that match it.
 
-The steps are exact matches with other forms of the words, words that begin like the
-last one, misspelt words mended, and all words except one. A later step begins only if
-the first page is not full, and leaves out what the steps before it found. If nothing
-else is found, one of two words is enough in the order of relevance, and one character
-of a long word may be wrong in a script without spaces.
+The steps are exact matches, words with the same stems, words that begin like the last
+one, misspelt words mended, and all words except one. A later step begins only if the
+first page is not full, and leaves out what the steps before it found.
+
+If nothing else is found, one of two words is enough in the order of relevance, and one
+character of a long word may be wrong in a script without spaces.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from search.engines.contract import RecordHit, RecordPage
 from search.query.nodes import (
     AllOf,
     AnyOf,
+    Filter,
+    Kind,
     Node,
     Not,
     Query,
@@ -26,7 +29,7 @@ from search.query.nodes import (
     any_of,
     required,
 )
-from search.text.stems import other_forms
+from search.text.stems import MARK, query_stems
 from search.text.words import is_unspaced
 
 _SHORTEST_PREFIX: Final = 3
@@ -42,9 +45,10 @@ class Step(IntEnum):
     """The steps, in order."""
 
     EXACT = 0
-    PREFIX = 1
-    MENDED = 2
-    FEWER = 3
+    STEMMED = 1
+    PREFIX = 2
+    MENDED = 3
+    FEWER = 4
 
 
 class Rung(Protocol):
@@ -131,21 +135,27 @@ def narrow(query: Query, step: int, mended: Mended) -> Query | None:
     None if it would find nothing more.
     """
     parts = required(query.where)
-    exact = [_with_forms(part) for part in parts]
     begun = _begin_last(parts)
     if step == Step.EXACT:
-        return replace(query, where=all_of(*exact))
+        return query
+    stemmed = _with_stems(parts)
+    if step == Step.STEMMED:
+        if stemmed == [*parts]:
+            return None
+        return replace(query, where=all_of(*stemmed, Not(all_of(*parts))))
+    not_stemmed = [] if stemmed == [*parts] else [Not(all_of(*stemmed))]
     if step == Step.PREFIX:
-        rest = [Not(a) for a, b in zip(exact, begun, strict=True) if a != b]
-        return replace(query, where=all_of(*begun, *rest)) if rest else None
+        rest = [Not(a) for a, b in zip(parts, begun, strict=True) if a != b]
+        where = all_of(*begun, *rest, *not_stemmed)
+        return replace(query, where=where) if rest else None
     better: dict[Node, Node] = {Words((a,)): Words((b,)) for a, b in mended}
-    corrected = tuple(_with_forms(better.get(part, part)) for part in parts)
-    changed = [i for i, part in enumerate(parts) if part in better]
+    corrected = tuple(better.get(part, part) for part in parts)
+    changed = [i for i, part in enumerate(parts) if part != corrected[i]]
     if step == Step.MENDED:
         if not changed:
             return None
         before = Not(all_of(*(begun[i] for i in changed)))
-        return replace(query, where=all_of(*corrected, before))
+        return replace(query, where=all_of(*corrected, before, *not_stemmed))
     words = [i for i, part in enumerate(parts) if _is_text(part)]
     kept = [part for i, part in enumerate(parts) if i not in words]
     if len(words) == 1:
@@ -156,11 +166,11 @@ def narrow(query: Query, step: int, mended: Mended) -> Query | None:
         return None
     fewer = AnyOf(
         tuple(
-            all_of(*(exact[i] for i in words if i != left_out))
+            all_of(*(stemmed[i] for i in words if i != left_out))
             for left_out in reversed(words)
         )
     )
-    earlier = [Not(AllOf(tuple(begun[i] for i in words)))]
+    earlier = [Not(AllOf(tuple(begun[i] for i in words))), *not_stemmed]
     if changed:
         earlier.append(Not(AllOf(tuple(corrected[i] for i in words))))
     return replace(query, where=all_of(*kept, fewer, *earlier))
@@ -189,26 +199,35 @@ def _with_one_wrong(part: Node) -> Node | None:
     )
 
 
-def _with_forms(part: Node) -> Node:
-    """Return a node with other forms of its single words, if they are wanted."""
-    if isinstance(part, AllOf):
-        return all_of(*map(_with_forms, part.items))
-    if isinstance(part, AnyOf):
-        return any_of(*map(_with_forms, part.items)) if part.items else part
-    if not isinstance(part, Words) or len(part.tokens) > 1 or part.prefix:
+def _with_stems(parts: Sequence[Node]) -> list[Node]:
+    """Return the parts with single words as any word of the same stem."""
+    langs = [
+        item.value
+        for part in parts
+        for item in (part.items if isinstance(part, AnyOf) else (part,))
+        if isinstance(item, Filter) and item.kind is Kind.LANG
+    ]
+    return [_with_stem(part, langs) for part in parts]
+
+
+def _with_stem(part: Node, langs: Sequence[str]) -> Node:
+    if not isinstance(part, Words) or len(part.tokens) != 1 or part.prefix:
         return part
-    return any_of(part, *(Words((form,)) for form in other_forms(part.tokens[0])))
+    word = part.tokens[0]
+    stems = query_stems(word, langs)
+    forms = [part, *(Words((MARK + stem,)) for stem in stems)]
+    return any_of(*forms, *(Words((stem,)) for stem in stems if stem != word))
 
 
 def _begin_last(parts: Sequence[Node]) -> list[Node]:
     """Return the parts with the last single word as the beginning of a word."""
-    begun = [_with_forms(part) for part in parts]
+    begun = [*parts]
     for i in reversed(range(len(parts))):
         part = parts[i]
         if isinstance(part, Words):
             word = part.tokens[-1]
             if len(part.tokens) == 1 and len(word) >= _SHORTEST_PREFIX:
-                begun[i] = any_of(begun[i], Words(part.tokens, prefix=True))
+                begun[i] = Words(part.tokens, prefix=True)
             break
     return begun
 

@@ -11,8 +11,7 @@ from typing import Final
 
 from search.documents import RecordDocument
 from search.query.nodes import AllOf, AnyOf, Filter, Kind, Node, Not, Words, record_key
-from search.text.languages import UNKNOWN, primary_language
-from search.text.stems import index_stems
+from search.text.languages import primary_language
 from search.text.tags import normalize_tag
 from search.text.tokens import tokenize
 from storage.records.web_urls import normalize_url
@@ -27,20 +26,15 @@ class Terms:
 
     fields: dict[str, Sequence[str]]
     filters: frozenset[Filter]
-    stems: Sequence[str] = ()
-    """Stems of all words, as search.text.stems marks them."""
 
 
 def read_terms(document: RecordDocument) -> Terms:
     """Return the terms of a record."""
     texts = {name: getattr(document, name) for name in FIELDS}
-    fields: dict[str, Sequence[str]] = {}
-    fields |= {name: tokenize(text) for name, text in texts.items() if text}
-    known = document.detected not in ("", UNKNOWN)
-    langs = [document.detected] if known else [*map(primary_language, document.langs)]
-    tokens = [token for found in fields.values() for token in found]
-    stems = index_stems(tokens, langs[0]) if langs else []
-    return Terms(fields, frozenset(_filters(document)), stems)
+    return Terms(
+        {name: tokenize(text) for name, text in texts.items() if text},
+        frozenset(_filters(document)),
+    )
 
 
 def _filters(document: RecordDocument) -> list[Filter]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from search.documents import ActorDocument, RecordDocument
 from search.engines.postgres.conditions import LEXEME_PREFIXES, POST
@@ -16,13 +17,13 @@ from search.engines.postgres.tsvector import (
 )
 from search.engines.spelling import NAME
 from search.terms import FIELDS, read_terms
+from search.text.languages import primary_language
+from search.text.stems import document_stems
 from search.text.tokens import tokenize
 from storage.records.stats import PostStats, tiers_of
 
 WEIGHTS = "ABCCD"
 """Weights of the fields."""
-STEM_WEIGHT = "D"
-"""Weight of stems, so that the words themselves rank higher."""
 MAX_PREFIX = 3
 """Beginnings of account names up to this length are words of the index."""
 
@@ -35,7 +36,6 @@ def record_vector(document: RecordDocument) -> tuple[str, set[str]]:
         (terms.fields.get(name, ()), weight)
         for name, weight in zip(FIELDS, WEIGHTS, strict=True)
     ]
-    sections.append((terms.stems, STEM_WEIGHT))
     lexemes = [
         LEXEME_PREFIXES[f.kind] + f.value
         for f in terms.filters
@@ -49,6 +49,9 @@ def record_vector(document: RecordDocument) -> tuple[str, set[str]]:
     )
     lexemes += [f"{TIER}{tier}" for tier in tiers_of(stats.score)]
     words = {token for tokens, _ in sections for token in tokens}
+    langs = [document.detected, *map(primary_language, document.langs)]
+    own = chain.from_iterable(terms.fields.get(name, ()) for name in FIELDS[:2])
+    lexemes += document_stems(own, langs)
     return encode_tsvector(sections, lexemes), words.union(lexemes)
 
 

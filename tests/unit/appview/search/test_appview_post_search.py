@@ -19,8 +19,8 @@ FEEDS = "app.bsky.unspecced.getPopularFeedGenerators"
 
 def fill(world: World) -> dict[str, str]:
     """Write one post for each filter; all of them say "fox"."""
-    uris = {"plain": world.post("ann", "fox plain", langs=["en"])}
-    uris["tagged"] = world.post("ann", "fox tagged", tags=["Zoo"], langs=["de"])
+    uris = {"plain": world.post("ann", "fox plain", langs=["fi"])}
+    uris["tagged"] = world.post("ann", "fox tagged", tags=["Zoo"], langs=["sw"])
     images = {
         "$type": "app.bsky.embed.images",
         "images": [{"alt": "", "image": PICTURE}],
@@ -92,7 +92,7 @@ OTHERS = {"of mal", "of blocked", "of vera"}
         ("Domains", ["paper.example"], "link"),
         ("Urls", ["HTTPS://www.paper.example/a", "https://a.example"], "link"),
         ("Hashtags", ["zoo", "none"], "tagged"),
-        ("Languages", ["en-GB", "de"], "plain tagged"),
+        ("Languages", ["fi-FI", "sw"], "plain tagged"),
     ],
 )
 def test_lists_find_any_of_their_values_and_exclude_them(
