@@ -13,10 +13,12 @@ from starlette.staticfiles import StaticFiles
 from appview.app import AppView
 from crawler.settings import CrawlSettings
 from network.xrpc.server import THREADS
+from service.web.explain_page import ExplainPage
 from service.web.feed_pages import FeedPages
 from service.web.host_page import HostPages
 from service.web.images import IMAGE_PATTERN, Images
 from service.web.profile_page import ProfilePage
+from service.web.proof_page import ProofPage
 from service.web.rendering import FOLDER, SAME_ORIGIN, PageFrame
 from service.web.search_page import SearchPage
 from service.web.status_page import StatusPage
@@ -43,6 +45,11 @@ def page_routes(
         Route("/", frame.route("search.html", SearchPage(frame, feeds).page)),
         Route("/profile/{actor}", frame.route("profile.html", ProfilePage(frame).page)),
         Route("/post/{actor}/{rkey}", frame.route("thread.html", thread.page)),
+        Route(
+            "/proof/{did}/{collection}/{rkey}",
+            frame.route("proof.html", ProofPage(frame).page),
+        ),
+        Route("/explain", frame.route("explain.html", ExplainPage(frame).page)),
         Route("/feeds", frame.route("feeds.html", feeds.overview)),
         Route("/feed/{name}", frame.route("feed.html", feeds.feed)),
         Route("/status", frame.route("status.html", status.page)),
