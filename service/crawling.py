@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 class WriteSide:
     """Parts that `crawl` and `worker` share; `on_written` wakes the search drain."""
 
+    config: Config
     settings: CrawlSettings
     url: str
     pool: Pool
@@ -95,6 +96,7 @@ def open_write_side(config: Config, url: str, private_url: str) -> Iterator[Writ
                 settings, pool, index, open_clients, config.hosts, config.relays
             )
             yield WriteSide(
+                config,
                 settings,
                 url,
                 pool,

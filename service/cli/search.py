@@ -17,6 +17,7 @@ from search.engines.contract import EngineUnavailableError
 from search.engines.external import ExternalEngine
 from search.matches.saved_matcher import SavedMatcher
 from search.rebuild import begin_rebuild, work_beside
+from service.cli import saved_searches
 from service.cli.groups import AsJson, make_group, read_config
 from service.cli.progress import Report
 from service.cli.provider_client import print_posts, query_provider
@@ -60,6 +61,11 @@ def query(
     columns = ("handle", "displayName", "did")
     rows = [{**dict.fromkeys(columns), **actor} for actor in reply["actors"]]
     print_rows(rows, columns, as_json=as_json)
+
+
+app.command()(saved_searches.save)
+app.command()(saved_searches.saved)
+app.command()(saved_searches.forget)
 
 
 class EngineName(StrEnum):
