@@ -8,13 +8,14 @@ from typing import Any, Final, TypeVar
 
 import anyio
 
+from appview.app import AppView
 from appview.views.common import datetime_text
 from protocol.data.cbor import Value, decode
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.data.json_form import to_json
 from search.matches import match_log
 from search.matches.match_log import Match
-from storage.postgres.pool import Conn, Pool
+from storage.postgres.pool import Conn
 from storage.records.addresses import Address, name_addresses_in
 from storage.records.record_rows import fetch_pieces
 from storage.states import STATUS_ACTIVE
@@ -52,8 +53,8 @@ class ShownMatch:
 class MatchEvents:
     """A source of matches for `network.streams.event_feed`."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, app: AppView) -> None:
+        self._app = app
         # Replays leave the connections of the pool to requests.
         self._threads = anyio.CapacityLimiter(_THREADS)
 
@@ -84,7 +85,7 @@ class MatchEvents:
 
     async def _ask(self, question: Callable[[Conn], R]) -> R:
         def ask() -> R:
-            with self._pool.connection() as conn:
+            with self._app.pool.connection() as conn:
                 return question(conn)
 
         return await anyio.to_thread.run_sync(ask, limiter=self._threads)

@@ -66,7 +66,7 @@ class MatchStreams:
     def __init__(self, app: AppView, limits: StreamLimits | None = None) -> None:
         self._app = app
         self._limits = limits or StreamLimits()
-        self._source = MatchEvents(app.pool)
+        self._source = MatchEvents(app)
         self._feed: EventFeed[Match] = EventFeed(
             self._source,
             poll=_POLL_S,

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from search.documents import ActorDocument, RecordDocument
 from search.engines.contract import SearchEngine
+from search.matches.new_records import choose_new
 from search.record_documents import Texts, load_accounts, load_documents
 from search.topics import note_topics
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, NO_COLLECTION
@@ -24,8 +25,6 @@ from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records.addresses import Address
 
 PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
-FETCHED_AGE: Final = timedelta(days=1)
-"""Records of a fetched repo up to this age are matched with saved searches."""
 _LOCK: Final = 0x6F7574626F78  # "outbox": one drain at a time
 
 
@@ -162,30 +161,10 @@ def _finish(
 ) -> None:
     queue_records(conn, texts, work.returned)
     note_topics(conn, work.records, datetime.now(UTC))
-    if log_matches is not None and (new := _choose_new(work.entries, work.records)):
+    if log_matches is not None and (new := choose_new(work.entries, work.records)):
         log_matches(conn, new)
     crashpoint(Crashpoint.OUTBOX_MATCHED)
     delete_outbox(conn, [number for number, _, _ in work.entries])
-
-
-def _choose_new(
-    entries: Sequence[tuple[int, Address, str]], documents: Sequence[RecordDocument]
-) -> list[RecordDocument]:
-    """Return documents of new and changed records, in order of their entries.
-
-    Of a fetched repo these are the recent ones: its older records are not new.
-    """
-    by_address = {document.address: document for document in documents}
-    after = datetime.now(UTC) - FETCHED_AGE
-    new: dict[Address, RecordDocument] = {}
-    for _, address, cause in entries:
-        document = by_address.get(address)
-        if document is not None and (
-            cause == Cause.WRITTEN
-            or (cause == Cause.FETCHED and document.created_at > after)
-        ):
-            new[address] = document
-    return [*new.values()]
 
 
 def queue_records(conn: Conn, texts: Texts, actors: Collection[int]) -> None:
