@@ -3,6 +3,9 @@
 The steps are exact matches, words with the same stems, words that begin like the last
 one, misspelt words mended, and all words except one. A later step begins only if the
 first page is not full, and leaves out what the steps before it found.
+
+If nothing else is found, one of two words is enough in the order of relevance, and one
+character of a long word may be wrong in a script without spaces.
 """
 
 from __future__ import annotations
@@ -27,10 +30,14 @@ from search.query.nodes import (
     required,
 )
 from search.text.stems import MARK, query_stems
+from search.text.words import is_unspaced
 
 _SHORTEST_PREFIX: Final = 3
 _MOST_FEWER: Final = 6
 """Longer queries are not searched with a word less."""
+_SHORTEST_RUN: Final = 3
+_LONGEST_RUN: Final = 12
+_LEAST_PAIRS: Final = 2
 Mended = tuple[tuple[str, str], ...]
 
 
@@ -73,6 +80,9 @@ class Ladder:
         last = first
         for step in (s for s in Step if s >= first):
             if len(found) >= limit or (step > first and not is_open):
+                break
+            is_later = bool(found) or after is not None
+            if step is Step.FEWER > first and is_later and _is_short(query):
                 break
             last = step
             if step is Step.MENDED and step > first:
@@ -147,19 +157,46 @@ def narrow(query: Query, step: int, mended: Mended) -> Query | None:
         before = Not(all_of(*(begun[i] for i in changed)))
         return replace(query, where=all_of(*corrected, before, *not_stemmed))
     words = [i for i, part in enumerate(parts) if _is_text(part)]
-    if not 3 <= len(words) <= _MOST_FEWER:
+    kept = [part for i, part in enumerate(parts) if i not in words]
+    if len(words) == 1:
+        near = _with_one_wrong(parts[words[0]])
+        return replace(query, where=all_of(*kept, near)) if near else None
+    least = 2 if query.sort == "top" else 3
+    if not least <= len(words) <= _MOST_FEWER:
         return None
     fewer = AnyOf(
         tuple(
-            AllOf(tuple(parts[i] for i in words if i != left_out))
+            all_of(*(stemmed[i] for i in words if i != left_out))
             for left_out in reversed(words)
         )
     )
-    kept = [part for i, part in enumerate(parts) if i not in words]
     earlier = [Not(AllOf(tuple(begun[i] for i in words))), *not_stemmed]
     if changed:
         earlier.append(Not(AllOf(tuple(corrected[i] for i in words))))
     return replace(query, where=all_of(*kept, fewer, *earlier))
+
+
+def _is_short(query: Query) -> bool:
+    """Return True if less than the query is searched only if nothing else is found."""
+    return sum(map(_is_text, required(query.where))) <= 2
+
+
+def _with_one_wrong(part: Node) -> Node | None:
+    """Return a run of a script without spaces in which one character may be wrong."""
+    if not isinstance(part, Words) or not is_unspaced(part.tokens[0]):
+        return None
+    pairs = part.tokens
+    if not _SHORTEST_RUN <= len(pairs) <= _LONGEST_RUN:
+        return None
+    # A wrong character is in two pairs, the first and the last one in one.
+    around = ((pairs[: max(0, i - 1)], pairs[i + 1 :]) for i in range(len(pairs) + 1))
+    return any_of(
+        *(
+            all_of(*(Words(side) for side in sides if side))
+            for sides in around
+            if sum(map(len, sides)) >= _LEAST_PAIRS
+        )
+    )
 
 
 def _with_stems(parts: Sequence[Node]) -> list[Node]:

@@ -109,11 +109,11 @@ class PostgresEngine:
         if addresses:
             lexemes, counts = remove_rows(conn, addresses)
             add_counts(conn, counts)
-            self._words.add(lexemes, 0, -1)
+            self._words.add(lexemes, -counts.total(), -1)
         if actors:
             lexemes, counts = remove_authors(conn, actors)
             add_counts(conn, counts)
-            self._words.add(lexemes, 0, -1)
+            self._words.add(lexemes, -counts.total(), -1)
             self._remove_actors(conn, actors)
         self._flush(conn)
 

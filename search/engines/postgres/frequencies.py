@@ -45,6 +45,7 @@ class WordCounter:
     _waiting: Counter[str] = field(default_factory=Counter)
     _documents: int = 0
     _flushed: float = 0.0
+    _total: int = 0
 
     def add(self, lexemes: Mapping[str, int], documents: int, sign: int = 1) -> None:
         """Count the lexemes of documents that were added, or removed (-1)."""
@@ -68,9 +69,9 @@ class WordCounter:
         if len(due) > _MOST_WRITTEN and total > _EXACT:
             due = dict(Counter(due).most_common(_MOST_WRITTEN))
         _write(conn, due, total)
-        before = total - self._documents
-        if before.bit_length() < total.bit_length() and total > RARE:
+        if self._total.bit_length() < total.bit_length() and total > RARE:
             forget_rare(conn, total)
+        self._total = total
         self._documents = 0
         if total <= _EXACT:
             waiting.clear()
