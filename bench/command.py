@@ -23,7 +23,11 @@ from service.cli.progress import Report
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 # Modules whose name is not that of the benchmark.
-_MODULES: Final = {"import": "imports", "relevance": "relevance.run"}
+_MODULES: Final = {
+    "import": "imports",
+    "relevance": "relevance.run",
+    "search": "search.run",
+}
 # Options of the benchmarks.
 _TAKES: Final = {
     "ingest": ("stored", "shards"),
