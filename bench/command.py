@@ -27,6 +27,7 @@ _MODULES: Final = {
     "import": "imports",
     "relevance": "relevance.run",
     "search": "search.run",
+    "matches": "search.matches",
 }
 # Options of the benchmarks.
 _TAKES: Final = {
@@ -47,6 +48,7 @@ class BenchName(StrEnum):
     SERVE = "serve"
     SEARCH = "search"
     RELEVANCE = "relevance"
+    MATCHES = "matches"
 
 
 class _Silence:
@@ -87,7 +89,7 @@ def bench(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure this machine: verify, import, ingest, backfill, serve, search, relevance.
+    """Measure parts of Bigworld on this machine; without a name, all of them.
 
     All data are temporary, in a PostgreSQL of its own.
     """

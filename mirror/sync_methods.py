@@ -63,15 +63,23 @@ def get_record(app: AppView, call: Call) -> Reply:
     """Return the commit, the nodes that prove a record or its absence, and the
     record."""
     params = call.params
-    did = params["did"]
-    uri = f"at://{did}/{params['collection']}/{params['rkey']}"
-    context = context_of(app, call)
+    car = prove_record(
+        context_of(app, call), params["did"], params["collection"], params["rkey"]
+    )
+    return Reply(car, content_type=CAR)
+
+
+def prove_record(
+    context: RequestContext, did: str, collection: str, rkey: str
+) -> bytes:
+    """Return the proof of a record or of its absence as a CAR. Raises XrpcError."""
+    uri = f"at://{did}/{collection}/{rkey}"
     with context.session() as session:
         session.conn.execute(LONG_TIMEOUT)
         actor, _, commit = find_repo(session, did)
         address = find_addresses(session.conn, [uri]).get(uri)
         value = fetch_records(session.conn, [address]).get(address) if address else None
-        path = f"{params['collection']}/{params['rkey']}".encode()
+        path = f"{collection}/{rkey}".encode()
         try:
             proof = _TREES.prove(
                 parse_commit(commit).data, path, lambda: _keys(context, session, actor)
@@ -85,7 +93,7 @@ def get_record(app: AppView, call: Call) -> Reply:
     elif path in parse_node(proof[-1][1])[0]:
         # Signed, but the bytes were not kept.
         raise XrpcError("RecordNotFound", f"Could not locate record: {uri}", 400)
-    return Reply(b"".join(_car(commit, proof)), content_type=CAR)
+    return b"".join(_car(commit, proof))
 
 
 def _keys(

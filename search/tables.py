@@ -10,9 +10,9 @@ The view `search_document` holds all records.
 
 Topics of posts, for any engine:
 
-search_topic       tags and link domains of the posts of the last hours
-search_topic_hour  distinct accounts by topic and hour, for a week
-search_trend       the topics of the moment, in order
+search_topic       tags and link domains of the posts of the last hours.
+search_topic_hour  distinct accounts by topic and hour, for a week.
+search_trend       the topics of the moment, in order.
 """
 
 from __future__ import annotations

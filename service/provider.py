@@ -44,7 +44,8 @@ from service.runtime.secrets import SecretStore, admin_password
 from service.web.image_cache import ImageCache
 from service.web.images import IMAGE_LIMITS, Images
 from service.web.operator_access import for_operator
-from service.web.routes import page_routes, status_route
+from service.web.routes import page_routes, show_unknown_paths
+from service.web.status_page import status_route
 from storage.postgres.pool import Pool, end_idle_transactions, open_pool, ping
 from storage.private.private_store import PrivateStore
 from storage.repos.issuers import is_issuer_active
@@ -53,6 +54,7 @@ from storage.repos.jti import use_jti
 SERVICES = {
     "bsky_appview": "BskyAppView",
     "bigworld": "BigworldProvider",
+    "bigworld_search": "BigworldSearch",
     "bsky_fg": "BskyFeedGenerator",
 }
 """Fragments of the provider's DID document, and their types."""
@@ -250,7 +252,7 @@ def create_app(
             async with fetcher, image_fetcher:
                 yield
 
-    return server.app(
+    served = server.app(
         [
             Route("/.well-known/did.json", serve_did),
             Route("/.well-known/atproto-did", serve_handle),
@@ -263,3 +265,5 @@ def create_app(
         ],
         lifespan=lifespan,
     )
+    show_unknown_paths(served, app)
+    return served

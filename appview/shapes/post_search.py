@@ -11,7 +11,7 @@ from appview.paging import Page, SearchPages, Source, Steps
 from appview.pipeline import Params
 from appview.rules import Place, shown_records
 from appview.session import RequestContext
-from appview.shapes.record_search import found_records
+from appview.shapes.record_search import found_records, total_of
 from appview.shapes.skeleton import Present
 from appview.views.post import post_view
 from search.query.nodes import Query
@@ -20,9 +20,8 @@ from storage.records.addresses import Address
 
 def present_posts(state: State, page: Page[Address], _: Params) -> dict[str, Any]:
     """Return found posts, with the number of hits if it is known."""
-    return {"posts": [post_view(state, address) for address in page.items]} | {
-        **page.notes
-    }
+    posts = [post_view(state, address) for address in page.items]
+    return {"posts": posts, **total_of(page.notes)}
 
 
 def post_search(

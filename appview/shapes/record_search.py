@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from appview.hydration.state import State
 from appview.paging import Entry, Keyset, SearchPages, Source, Steps
@@ -19,6 +20,7 @@ from search.query.parser import parse_query
 from storage.records.addresses import Address, find_handles
 
 HITS_TOTAL = "hitsTotal"
+MENDED = "mended"
 
 
 def found_records(
@@ -26,9 +28,10 @@ def found_records(
 ) -> Source[Address]:
     """Return the records of a collection that an engine finds.
 
-    The notes have the number of hits, hidden ones included, if it is known.
+    The notes have the number of hits, hidden ones included, and the mended words, each
+    if there are any.
     """
-    notes: dict[str, int] = {}
+    notes: dict[str, Any] = {}
 
     def fetch(after: Keyset | None, limit: int) -> list[Entry[Address]]:
         with in_time():
@@ -40,9 +43,16 @@ def found_records(
             total = len(page.hits)
         if total is not None:
             notes.setdefault(HITS_TOTAL, total)
+        if page.mended:
+            notes.setdefault(MENDED, page.mended)
         return [Entry(hit.address, hit.keyset) for hit in page.hits]
 
     return Source(fetch, notes=notes)
+
+
+def total_of(notes: Mapping[str, Any]) -> dict[str, int]:
+    """Return the field of the number of hits, if it is known."""
+    return {HITS_TOTAL: notes[HITS_TOTAL]} if HITS_TOTAL in notes else {}
 
 
 def record_search(

@@ -1,1 +1,1 @@
-"""Search of the postgres engine over many made-up posts."""
+"""Benchmarks of search."""

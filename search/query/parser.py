@@ -43,12 +43,12 @@ MAX_QUERY_BYTES: Final = 1_024
 MAX_PARTS: Final = 32
 MAX_DEPTH: Final = 8
 _EITHER: Final = frozenset({Kind.AUTHOR, Kind.LANG})
-_CHARACTERS: Final = str.maketrans({**dict.fromkeys("“”„‟＂", '"'), "\0": " "})
+CHARACTERS: Final = str.maketrans({**dict.fromkeys("“”„‟＂", '"'), "\0": " "})
 """Quotes that keyboards put in the place of the straight one, and NUL."""
 # query = group { OR group }
 # group = part { part }
 # part  = [-] ( word | "phrase" | #tag | @handle | operator:value | ( query ) )
-_PART: Final = re.compile(
+PART: Final = re.compile(
     r"""\s*(?:
         (?P<or>OR|\|)(?=[\s(]|$)
       | (?P<neg>-)?(?:
@@ -82,7 +82,7 @@ def parse_query(
     if size > MAX_QUERY_BYTES:
         raise InvalidQueryError(f"the query is over {MAX_QUERY_BYTES} bytes")
     parser = _Parser(
-        text.translate(_CHARACTERS), resolve_handle, viewer, base or Query()
+        text.translate(CHARACTERS), resolve_handle, viewer, base or Query()
     )
     return parser.parse()
 
@@ -147,7 +147,7 @@ class _Parser:
 
     def parse(self) -> Query:
         at = 0
-        while match := _PART.match(self._text, at):
+        while match := PART.match(self._text, at):
             at = self._read(match)
         while len(self._stack) > 1:
             self._close()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Final
-from urllib.parse import quote
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
 
-from service.web.richtext import render_text
+from service.web.moments import show_moment, show_written
+from service.web.richtext import has_marks, mark_spans, mark_text, render_text
 
 
 def permalink(uri: str) -> str:
@@ -15,11 +15,42 @@ def permalink(uri: str) -> str:
     return f"/post/{quote(did, safe=':')}/{quote(rkey, safe=':')}"
 
 
-def show_day(text: str) -> str:
-    try:
-        return datetime.fromisoformat(text).strftime("%d %b %Y, %H:%M")
-    except ValueError:
-        return text[:10]
+def record_page(uri: str, page: str) -> str:
+    """Return the path of a page (proof) about a record."""
+    parts = uri.removeprefix("at://").split("/")
+    return f"/{page}/" + "/".join(quote(part, safe=":") for part in parts)
+
+
+def collection_of(uri: str) -> str:
+    """Return the collection in the AT-URI of a record."""
+    return uri.removeprefix("at://").split("/")[1]
+
+
+def site_of(url: str) -> str:
+    """Return the host of a web address."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def first_image(view: dict[str, Any]) -> str:
+    """Return the address of the first picture of a post, else of its author."""
+    embed = view.get("embed", {})
+    embed = embed.get("media", embed)
+    for item in [*embed.get("images", ()), *embed.get("items", ())]:
+        return str(item.get("thumb") or item.get("thumbnail"))
+    card: str = embed.get("external", {}).get("thumb", "")
+    return card or str(view["author"].get("avatar", ""))
+
+
+def initial(profile: dict[str, Any]) -> str:
+    """Return the letter that stands for an account without a picture."""
+    name = (profile.get("displayName") or profile.get("handle") or "?").strip()
+    return next((c for c in name if c.isalnum()), "?").upper()
+
+
+def cut(text: Any, length: int) -> str:
+    """Return the start of a text on one line."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def show_count(number: int) -> str:
@@ -70,8 +101,18 @@ def show_rate(per_second: float) -> str:
 
 FILTERS: Final = {
     "rich": render_text,
+    "marked": mark_text,
+    "has_marks": has_marks,
+    "mark_spans": mark_spans,
     "permalink": permalink,
-    "day": show_day,
+    "record_page": record_page,
+    "collection": collection_of,
+    "site": site_of,
+    "first_image": first_image,
+    "initial": initial,
+    "cut": cut,
+    "moment": show_moment,
+    "written": show_written,
     "count": show_count,
     "ago": show_ago,
     "since": show_since,

@@ -1,36 +1,78 @@
-"""Post text with facets as safe HTML."""
+"""Post text with facets and highlighted words as safe HTML."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from markupsafe import Markup, escape
 
-_FACET = "app.bsky.richtext.facet"
+from search.text.snippets import Span, highlight
+from search.text.tokens import Clause
+
+_FACET: Final = "app.bsky.richtext.facet"
 LINK, MENTION, TAG = f"{_FACET}#link", f"{_FACET}#mention", f"{_FACET}#tag"
-MAX_FACETS = 100
+MAX_FACETS: Final = 100
+_MARK: Final = Markup("<mark>{}</mark>")
+_LINK: Final = Markup('<a href="{}" rel="nofollow ugc">{}</a>')
+
+Marks = Sequence[Clause]
+"""The words of a search that are highlighted."""
 
 
-def render_text(record: dict[str, Any]) -> Markup:
+def render_text(record: dict[str, Any], marks: Marks = ()) -> Markup:
     """Render the text of a post; ignore facets that overlap or are invalid."""
     text = record.get("text")
     if not isinstance(text, str):
         return Markup("")
     raw = text.encode("utf-8", "replace")
+    spans = _spans(raw, marks)
     parts: list[Markup] = []
     done = 0
     for start, end, target in _targets(record, raw):
         if start < done:
             continue
-        parts.append(_plain(raw[done:start]))
-        parts.append(
-            Markup('<a href="{}" rel="nofollow ugc">{}</a>').format(
-                target, _plain(raw[start:end])
-            )
-        )
+        parts.append(_marked(raw, done, start, spans))
+        parts.append(_LINK.format(target, _marked(raw, start, end, spans)))
         done = end
-    parts.append(_plain(raw[done:]))
+    parts.append(_marked(raw, done, len(raw), spans))
+    return Markup("").join(parts)
+
+
+def mark_text(text: Any, marks: Marks = ()) -> Markup:
+    """Render a plain text with highlighted words."""
+    raw = str(text).encode("utf-8", "replace")
+    return _marked(raw, 0, len(raw), _spans(raw, marks))
+
+
+def mark_spans(text: str, spans: Sequence[dict[str, int]]) -> Markup:
+    """Render a snippet of the API, whose highlights are byte offsets."""
+    raw = text.encode("utf-8", "replace")
+    found = [(span["byteStart"], span["byteEnd"]) for span in spans]
+    return _marked(raw, 0, len(raw), found)
+
+
+def has_marks(text: Any, marks: Marks) -> bool:
+    """Return True if a text holds a word of the search."""
+    return bool(marks) and bool(_spans(str(text).encode("utf-8", "replace"), marks))
+
+
+def _spans(raw: bytes, marks: Marks) -> list[Span]:
+    return highlight(raw.decode("utf-8", "replace"), marks) if marks else []
+
+
+def _marked(raw: bytes, start: int, end: int, spans: Sequence[Span]) -> Markup:
+    """Render a part of a text; a span may begin or end outside of it."""
+    parts: list[Markup] = []
+    at = start
+    for first, last in spans:
+        first, last = max(first, at), min(last, end)
+        if first < last:
+            parts.append(_plain(raw[at:first]))
+            parts.append(_MARK.format(_plain(raw[first:last])))
+            at = last
+    parts.append(_plain(raw[at:end]))
     return Markup("").join(parts)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from search.documents import ActorDocument, Document, RecordDocument
 from search.engines.contract import ActorHit, EngineStats, RecordPage
-from search.engines.postgres.actor_search import AccountSearch
+from search.engines.postgres.account_index import AccountSearch
 from search.engines.postgres.frequencies import Frequencies, WordCounter
 from search.engines.postgres.reading import open_reading
 from search.engines.postgres.records import RecordSearch

@@ -26,7 +26,7 @@ class Site:
     def read(self, path: str) -> tuple[int, str]:
         try:
             with urllib.request.urlopen(self.url + path, timeout=20) as answer:
-                return answer.status, answer.read().decode()
+                return answer.status, _unmarked(answer.read().decode())
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
@@ -34,6 +34,11 @@ class Site:
     def post(self, name: str) -> tuple[int, str]:
         owner, _, rkey = self.uris[name].removeprefix("at://").split("/")
         return self.read(f"/post/{owner}/{rkey}")
+
+
+def _unmarked(page: str) -> str:
+    """Return a page without the highlights of the searched words."""
+    return page.replace("<mark>", "").replace("</mark>", "")
 
 
 def _fill(world: World) -> dict[str, str]:

@@ -119,10 +119,10 @@ def fetch(url: str) -> tuple[int, str, httpx.Headers]:
 def test_search_shows_results_and_escapes_them(site: str) -> None:
     status, body, headers = fetch(f"{site}/?q=light")
     assert status == 200
-    assert "first light" in body
+    assert "first <mark>light</mark>" in body
     assert "dusk" not in body
     assert "<script>alert" not in body
-    assert "&lt;script&gt;alert" in body
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; <mark>light</mark>" in body
     assert "&lt;b&gt;Ada" in body
     assert "script-src 'self'" in headers["content-security-policy"]
 
@@ -140,8 +140,8 @@ def test_search_shows_results_and_escapes_them(site: str) -> None:
         ("/feed/following", "Sign in"),
         ("/status", "pds.test"),
         ("/status/counts.json", '"records":7'),
-        ("/?q=newcomer", "a newcomer"),
-        ("/?q=no+name", "no name"),
+        ("/?q=newcomer", "a <mark>newcomer</mark>"),
+        ("/?q=no+name", "no</mark> <mark>name</mark>"),
         (f"/profile/{BARE}", "a newcomer"),
         (f"/profile/{NAMELESS}", "no name"),
         ("/static/style.css", ":root"),
