@@ -93,6 +93,7 @@ class SearchPage:
                 raise
             return values | {"error": error.message, "chips": _chips(values)}
         values |= {name: answer.get(name, []) for name in _RESULTS}
+        values["marks"] = [*values["marks"], *_mended_marks(values[MENDED])]
         values["next"] = _next(tab, query, answer.get("cursor"))
         values["chips"] = _chips(values)
         if query:
@@ -131,6 +132,10 @@ def _marks(query: str) -> Sequence[Clause]:
         return ()
     found = {Clause(words.tokens, words.prefix) for words in words_of(parsed.where)}
     return [*found]
+
+
+def _mended_marks(mended: Sequence[tuple[str, str]]) -> list[Clause]:
+    return [Clause((searched,)) for _, searched in mended]
 
 
 def _chips(values: dict[str, Any]) -> list[Chip]:
