@@ -6,7 +6,8 @@ from typing import Final
 
 from appview.hydration.labels import account_subject
 from appview.hydration.state import State
-from appview.rules import Case, Place, decide, has_opted_out, is_gone
+from appview.rule_checks import Case, has_opted_out, is_gone
+from appview.rules import Place, decide
 from network.xrpc.server import XrpcError
 from storage.states import STATUS_DELETED
 

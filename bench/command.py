@@ -23,11 +23,16 @@ from service.cli.progress import Report
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 # Modules whose name is not that of the benchmark.
-_MODULES: Final = {"import": "imports", "relevance": "relevance.run"}
+_MODULES: Final = {
+    "import": "imports",
+    "relevance": "relevance.run",
+    "matches": "search.matches",
+}
 # Options of the benchmarks.
 _TAKES: Final = {
     "ingest": ("stored", "shards"),
     "backfill": ("stored",),
+    "search": ("posts",),
     "relevance": ("page", "failures"),
 }
 
@@ -40,7 +45,9 @@ class BenchName(StrEnum):
     INGEST = "ingest"
     BACKFILL = "backfill"
     SERVE = "serve"
+    SEARCH = "search"
     RELEVANCE = "relevance"
+    MATCHES = "matches"
 
 
 class _Silence:
@@ -68,6 +75,9 @@ def bench(
     shards: Annotated[
         int, typer.Option(min=1, max=64, help="Number of ingest processes.")
     ] = 1,
+    posts: Annotated[
+        int, typer.Option(min=0, help="Number of posts that are searched.")
+    ] = 0,
     page: Annotated[
         Path | None,
         typer.Option(help="Write the tables of relevance into this page."),
@@ -78,12 +88,18 @@ def bench(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure this machine: verify, import, ingest, backfill, serve, relevance.
+    """Measure parts of Bigworld on this machine; without a name, all of them.
 
     All data are temporary, in a PostgreSQL of its own.
     """
     names = [name] if name is not None else list(BenchName)
-    options = {"stored": stored, "shards": shards, "page": page, "failures": failures}
+    options: dict[str, Any] = {
+        "stored": stored,
+        "shards": shards,
+        "posts": posts,
+        "page": page,
+        "failures": failures,
+    }
     run(names, quick=quick, as_json=as_json, **options)
 
 

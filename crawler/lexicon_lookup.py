@@ -55,11 +55,15 @@ _MOST_WAITING: Final = 20_000
 
 @dataclass(slots=True)
 class LexiconLookup:
-    """The scheduled work on lexicons. `folder` holds documents of the operator."""
+    """The scheduled work on lexicons. `folder` holds documents of the operator.
+
+    Without `resolves`, as in a development network, nobody is asked.
+    """
 
     pool: Pool
     open_clients: OpenClients
     folder: Path | None = None
+    resolves: bool = True
     make_txt: Callable[[], TxtLookup] = DnsTxtLookup
     _seen: dict[Path, tuple[int, int]] = field(default_factory=dict)
     _last_collection: int = 0
@@ -113,8 +117,10 @@ class LexiconLookup:
         found = 0
         for job in jobs:
             raw = _shipped_document(job.key)
-            if raw is None:
+            if raw is None and self.resolves:
                 asked.append(job)
+            elif raw is None:
+                self._fail(job, LexiconNotFoundError("lookups are off"))
             else:
                 found += self._keep(job, raw)
         if asked:

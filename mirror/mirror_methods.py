@@ -8,6 +8,7 @@ from appview.app import AppView
 from appview.pipeline import SessionRead
 from appview.server import add_method
 from mirror import repo_methods, sync_methods
+from mirror.match_streams import add_match_subscription
 from mirror.stream_routes import add_subscription
 from network.xrpc.server import XrpcServer
 
@@ -19,3 +20,4 @@ def add_methods(server: XrpcServer, app: AppView) -> None:
     for nsid, handler in sync_methods.METHODS.items():
         server.add(nsid, partial(handler, app), "none")
     add_subscription(server, app)
+    add_match_subscription(server, app)

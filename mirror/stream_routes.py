@@ -12,6 +12,7 @@ from starlette.websockets import WebSocket
 from appview.app import AppView
 from mirror.jetstream import PATH, Jetstream
 from mirror.jetstream_events import EventMessages
+from mirror.match_streams import match_route
 from mirror.outgoing_events import OutgoingEvents, numbered_frame
 from network.streams.stream_server import StreamServer
 from network.xrpc.server import XrpcServer
@@ -37,13 +38,13 @@ def add_subscription(server: XrpcServer, app: AppView) -> None:
 
 
 def stream_routes(app: AppView) -> Sequence[BaseRoute]:
-    """Return the route of Jetstream."""
+    """Return the routes of Jetstream, and of matches as server-sent events."""
     jetstream = Jetstream(OutgoingEvents(app, EventMessages), poll=_POLL_S)
 
     async def subscribe(websocket: WebSocket) -> None:
         await _if_kept(app, websocket, lambda: jetstream(websocket))
 
-    return [WebSocketRoute(PATH, subscribe)]
+    return [WebSocketRoute(PATH, subscribe), match_route(app)]
 
 
 async def _if_kept(

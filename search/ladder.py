@@ -1,8 +1,11 @@
 """Records that match a query less than whole, after those that match it.
 
-The steps are exact matches, words that begin like the last one, misspelt words mended,
-and all words except one. A later step begins only if the first page is not full, and
-leaves out what the steps before it found.
+The steps are exact matches, words with the same stems, words that begin like the last
+one, misspelt words mended, and all words except one. A later step begins only if the
+first page is not full, and leaves out what the steps before it found.
+
+If nothing else is found, one of two words is enough in the order of relevance, and one
+character of a long word may be wrong in a script without spaces.
 """
 
 from __future__ import annotations
@@ -13,11 +16,28 @@ from enum import IntEnum
 from typing import Any, Final, Protocol
 
 from search.engines.contract import RecordHit, RecordPage
-from search.query.nodes import AllOf, AnyOf, Node, Not, Query, Words, all_of, required
+from search.query.nodes import (
+    AllOf,
+    AnyOf,
+    Filter,
+    Kind,
+    Node,
+    Not,
+    Query,
+    Words,
+    all_of,
+    any_of,
+    required,
+)
+from search.text.stems import MARK, query_stems
+from search.text.words import is_unspaced
 
 _SHORTEST_PREFIX: Final = 3
 _MOST_FEWER: Final = 6
 """Longer queries are not searched with a word less."""
+_SHORTEST_RUN: Final = 3
+_LONGEST_RUN: Final = 12
+_LEAST_PAIRS: Final = 2
 Mended = tuple[tuple[str, str], ...]
 
 
@@ -25,9 +45,10 @@ class Step(IntEnum):
     """The steps, in order."""
 
     EXACT = 0
-    PREFIX = 1
-    MENDED = 2
-    FEWER = 3
+    STEMMED = 1
+    PREFIX = 2
+    MENDED = 3
+    FEWER = 4
 
 
 class Rung(Protocol):
@@ -59,6 +80,9 @@ class Ladder:
         last = first
         for step in (s for s in Step if s >= first):
             if len(found) >= limit or (step > first and not is_open):
+                break
+            is_later = bool(found) or after is not None
+            if step is Step.FEWER > first and is_later and _is_short(query):
                 break
             last = step
             if step is Step.MENDED and step > first:
@@ -114,9 +138,16 @@ def narrow(query: Query, step: int, mended: Mended) -> Query | None:
     begun = _begin_last(parts)
     if step == Step.EXACT:
         return query
+    stemmed = _with_stems(parts)
+    if step == Step.STEMMED:
+        if stemmed == [*parts]:
+            return None
+        return replace(query, where=all_of(*stemmed, Not(all_of(*parts))))
+    not_stemmed = [] if stemmed == [*parts] else [Not(all_of(*stemmed))]
     if step == Step.PREFIX:
         rest = [Not(a) for a, b in zip(parts, begun, strict=True) if a != b]
-        return replace(query, where=all_of(*begun, *rest)) if rest else None
+        where = all_of(*begun, *rest, *not_stemmed)
+        return replace(query, where=where) if rest else None
     better: dict[Node, Node] = {Words((a,)): Words((b,)) for a, b in mended}
     corrected = tuple(better.get(part, part) for part in parts)
     changed = [i for i, part in enumerate(parts) if part != corrected[i]]
@@ -124,21 +155,68 @@ def narrow(query: Query, step: int, mended: Mended) -> Query | None:
         if not changed:
             return None
         before = Not(all_of(*(begun[i] for i in changed)))
-        return replace(query, where=all_of(*corrected, before))
+        return replace(query, where=all_of(*corrected, before, *not_stemmed))
     words = [i for i, part in enumerate(parts) if _is_text(part)]
-    if not 3 <= len(words) <= _MOST_FEWER:
+    kept = [part for i, part in enumerate(parts) if i not in words]
+    if len(words) == 1:
+        near = _with_one_wrong(parts[words[0]])
+        return replace(query, where=all_of(*kept, near)) if near else None
+    least = 2 if query.sort == "top" else 3
+    if not least <= len(words) <= _MOST_FEWER:
         return None
     fewer = AnyOf(
         tuple(
-            AllOf(tuple(parts[i] for i in words if i != left_out))
+            all_of(*(stemmed[i] for i in words if i != left_out))
             for left_out in reversed(words)
         )
     )
-    kept = [part for i, part in enumerate(parts) if i not in words]
-    earlier = [Not(AllOf(tuple(begun[i] for i in words)))]
+    earlier = [Not(AllOf(tuple(begun[i] for i in words))), *not_stemmed]
     if changed:
         earlier.append(Not(AllOf(tuple(corrected[i] for i in words))))
     return replace(query, where=all_of(*kept, fewer, *earlier))
+
+
+def _is_short(query: Query) -> bool:
+    """Return True if less than the query is searched only if nothing else is found."""
+    return sum(map(_is_text, required(query.where))) <= 2
+
+
+def _with_one_wrong(part: Node) -> Node | None:
+    """Return a run of a script without spaces in which one character may be wrong."""
+    if not isinstance(part, Words) or not is_unspaced(part.tokens[0]):
+        return None
+    pairs = part.tokens
+    if not _SHORTEST_RUN <= len(pairs) <= _LONGEST_RUN:
+        return None
+    # A wrong character is in two pairs, the first and the last one in one.
+    around = ((pairs[: max(0, i - 1)], pairs[i + 1 :]) for i in range(len(pairs) + 1))
+    return any_of(
+        *(
+            all_of(*(Words(side) for side in sides if side))
+            for sides in around
+            if sum(map(len, sides)) >= _LEAST_PAIRS
+        )
+    )
+
+
+def _with_stems(parts: Sequence[Node]) -> list[Node]:
+    """Return the parts with single words as any word of the same stem."""
+    langs = [
+        item.value
+        for part in parts
+        for item in (part.items if isinstance(part, AnyOf) else (part,))
+        if isinstance(item, Filter) and item.kind is Kind.LANG
+    ]
+    return [_with_stem(part, langs) for part in parts]
+
+
+def _with_stem(part: Node, langs: Sequence[str]) -> Node:
+    if not isinstance(part, Words) or len(part.tokens) != 1 or part.prefix:
+        return part
+    word = part.tokens[0]
+    stems = query_stems(word, langs)
+    forms = [part, *(Words((MARK + stem,)) for stem in stems)]
+    return any_of(*forms, *(Words((stem,)) for stem in stems if stem != word))
 
 
 def _begin_last(parts: Sequence[Node]) -> list[Node]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from search.drain import PROFILE, Texts, load_shown, outbox_lock, queue_everything
+from search.drain import PROFILE, outbox_lock, queue_everything
 from search.engines.contract import SearchEngine
 from search.engines.external import ExternalEngine
 from search.engines.external_state import Rebuild, adopt
+from search.record_documents import Texts, load_shown
 from storage.postgres.fetch import fetch_int
 from storage.postgres.pool import Conn
 from storage.postgres.transaction import whole_transaction

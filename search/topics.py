@@ -24,7 +24,8 @@ MIN_ACCOUNTS: Final = 2
 """Accounts of an hour below which it is not counted."""
 MAX_TRENDS: Final = 50
 MAX_ACTORS: Final = 10
-_KEPT: Final = timedelta(hours=4)
+_HOUR: Final = timedelta(hours=1)
+_KEPT: Final = OBSERVED + _HOUR
 _MAX_TAGS: Final = 5
 _MAX_DOMAINS: Final = 2
 _MAX_TOPIC_CHARS: Final = 100
@@ -82,7 +83,7 @@ def _domains(domains: Sequence[str]) -> Iterator[str]:
 
 
 def count_topics(conn: Conn, now: datetime) -> int:
-    """Count the accounts of past hours and write the topics of the moment.
+    """Count the accounts of the past hour and write the topics of the moment.
 
     Returns their number. Does not commit.
     """
@@ -95,7 +96,7 @@ def count_topics(conn: Conn, now: datetime) -> int:
         GROUP BY 1, 2 HAVING count(DISTINCT actor) >= %(least)s
         ON CONFLICT (topic, hour) DO UPDATE SET accounts = excluded.accounts
         """,
-        {"from": hour - OBSERVED, "hour": hour, "least": MIN_ACCOUNTS},
+        {"from": hour - _HOUR, "hour": hour, "least": MIN_ACCOUNTS},
     )
     conn.execute("DELETE FROM search_topic WHERE at < %s", (now - _KEPT,))
     conn.execute("DELETE FROM search_topic_hour WHERE hour < %s", (now - EXPECTED,))

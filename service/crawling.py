@@ -10,6 +10,7 @@ import structlog
 
 from crawler.hosts.discovery import add_configured
 from crawler.identities.network_clients import OpenClients, clients_opener
+from crawler.lexicon_lookup import LexiconLookup
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
 from indexer.event_numbering import EventRetention, event_numbering
@@ -34,6 +35,7 @@ log = structlog.get_logger(__name__)
 class WriteSide:
     """Parts that `crawl` and `worker` share; `on_written` wakes the search drain."""
 
+    config: Config
     settings: CrawlSettings
     url: str
     pool: Pool
@@ -46,6 +48,7 @@ class WriteSide:
     on_written: Callable[[], None]
     interner: Interner
     audit_per_hour: float
+    lexicons: LexiconLookup | None = None
 
 
 @contextmanager
@@ -93,6 +96,7 @@ def open_write_side(config: Config, url: str, private_url: str) -> Iterator[Writ
                 settings, pool, index, open_clients, config.hosts, config.relays
             )
             yield WriteSide(
+                config,
                 settings,
                 url,
                 pool,
@@ -105,6 +109,12 @@ def open_write_side(config: Config, url: str, private_url: str) -> Iterator[Writ
                 on_written,
                 interner,
                 config.audit_per_hour,
+                LexiconLookup(
+                    pool,
+                    open_clients,
+                    config.lexicons,
+                    resolves=not config.dev_network,
+                ),
             )
 
 

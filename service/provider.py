@@ -54,6 +54,7 @@ from storage.repos.jti import use_jti
 SERVICES = {
     "bsky_appview": "BskyAppView",
     "bigworld": "BigworldProvider",
+    "bigworld_search": "BigworldSearch",
     "bsky_fg": "BskyFeedGenerator",
 }
 """Fragments of the provider's DID document, and their types."""

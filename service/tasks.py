@@ -24,6 +24,7 @@ from search.topics import count_topics
 from service.crawling import WriteSide
 from service.monitoring.metrics import TaskMetrics
 from service.monitoring.snapshot import TASK_PULSE
+from service.webhooks import prune_search_matches, send_webhooks
 from storage.heartbeats import beat, first_beat, forget_heartbeats
 from storage.records.popular import refresh_popular
 from storage.repos.identities import evict
@@ -54,6 +55,11 @@ def _drain_search(side: WriteSide) -> int:
     """Drain what a killed crawl left in the outbox."""
     with side.pool.connection() as conn:
         return drain_outbox(conn, side.engine, TEXTS, _DRAIN_BATCH, side.log_matches)
+
+
+def _learn_lexicons(side: WriteSide) -> Mapping[str, int]:
+    """Find lexicons of new collections, and read their records by them."""
+    return side.lexicons.run() if side.lexicons is not None else {}
 
 
 def _refresh_words(side: WriteSide) -> int:
@@ -101,6 +107,16 @@ def _audit_sample(side: WriteSide) -> Mapping[Verdict, int]:
     return audit_step(side.pool, side.interner, side.open_clients, per_run=per_run)
 
 
+def _send_webhooks(side: WriteSide) -> int:
+    """Send matches of saved searches to their webhooks."""
+    return send_webhooks(side.config, side.pool, side.private)
+
+
+def _prune_matches(side: WriteSide) -> int:
+    """Delete matches that are old or too many."""
+    return prune_search_matches(side.pool, side.private)
+
+
 TASKS: Mapping[str, ScheduledTask] = {
     "discover_hosts": ScheduledTask(lambda side: side.tasks.discover_hosts(), 300.0),
     "list_repos": ScheduledTask(lambda side: side.tasks.list_repos(), 60.0),
@@ -114,6 +130,9 @@ TASKS: Mapping[str, ScheduledTask] = {
         lambda side: side.tasks.refresh_identities(), 60.0
     ),
     "drain_search": ScheduledTask(_drain_search, 5.0),
+    "learn_lexicons": ScheduledTask(_learn_lexicons, 60.0),
+    "send_webhooks": ScheduledTask(_send_webhooks, 2.0),
+    "prune_matches": ScheduledTask(_prune_matches, 60.0),
     "refresh_words": ScheduledTask(_refresh_words, 900.0),
     "refresh_popular": ScheduledTask(_refresh_popular, 60.0),
     "count_topics": ScheduledTask(_count_topics, 60.0),

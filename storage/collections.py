@@ -79,6 +79,10 @@ POSTGATE_POST: Final = 17
 THREADGATE_POST: Final = 18
 VERIFICATION_SUBJECT: Final = 19
 FOLLOW_VIA: Final = 20
+CARD: Final = 21
+CARD_WITH_MEDIA: Final = 22
+WEB_LINK: Final = 23
+WEB_LINK_TYPED: Final = 24
 
 QUOTE_PATHS: Final = (QUOTE, QUOTE_WITH_MEDIA)
 MENTION_PATHS: Final = (MENTION, MENTION_TYPED)
@@ -108,6 +112,13 @@ PATHS: Final[dict[int, tuple[str, str]]] = {
     THREADGATE_POST: (FEED_THREADGATE, ".post"),
     VERIFICATION_SUBJECT: (GRAPH_VERIFICATION, ".subject"),
     FOLLOW_VIA: (GRAPH_FOLLOW, ".via.uri"),
+    CARD: (FEED_POST, ".embed.external.uri"),
+    CARD_WITH_MEDIA: (FEED_POST, ".embed.media.external.uri"),
+    WEB_LINK: (FEED_POST, ".facets[].features[app.bsky.richtext.facet#link].uri"),
+    WEB_LINK_TYPED: (
+        FEED_POST,
+        ".facets[app.bsky.richtext.facet].features[app.bsky.richtext.facet#link].uri",
+    ),
 }
 """Path id -> (source collection, path). Arrays are `[]`, or `[type]` when the item
 names its `$type`."""

@@ -21,7 +21,7 @@ from storage.records.record_codec import store_dictionary
 _MIGRATIONS: Final = Path(__file__).resolve().parents[1] / "migrations"
 
 TARGETS: Final[dict[str, tuple[str, ...]]] = {
-    "index": ("storage.schema", "search.tables", "search.matches.tables"),
+    "index": ("storage.schema", "search.tables", "search.matches.match_tables"),
     "private": ("storage.private.private_tables",),
     "pds": ("pds.tables",),
     "plc": ("plc.schema",),

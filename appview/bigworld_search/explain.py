@@ -8,18 +8,19 @@ from typing import Any, Final
 from appview.hydration.records import POST
 from appview.hydration.state import State
 from appview.pipeline import BlockingMethod, Params
-from appview.rules import Case, Condition, Place, find_rule
+from appview.rule_checks import Case, Condition
+from appview.rules import Place, find_rule
 from appview.session import RequestContext, Session
 from appview.shapes.account_search import in_time
 from indexer.collections.texts import TEXTS
 from network.xrpc.server import AuthMode, XrpcError
 from protocol.syntax import is_did, parse_at_uri
 from search.documents import RecordDocument
-from search.drain import read_document
 from search.explain import PartReport, explain_parts, score_of
 from search.query.nodes import Filter, Kind, Query, all_of, record_key
 from search.query.operators import InvalidQueryError
 from search.query.parser import parse_query
+from search.record_documents import read_document
 from storage.outbox import is_waiting
 from storage.records.addresses import Address, find_addresses, find_handles
 from storage.records.record_rows import fetch_records

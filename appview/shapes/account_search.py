@@ -13,6 +13,7 @@ from appview.rules import Place, shown_actors
 from appview.session import RequestContext
 from appview.shapes.skeleton import Present
 from appview.skeletons.places import followed_ids
+from appview.steady import steady
 from network.xrpc.server import XrpcError
 from protocol.syntax import is_did
 from search.engines.contract import ActorHit, SearchEngine, TooCostlyError
@@ -73,7 +74,7 @@ def _pages(
                 hits = find(term, limit=limit, after=after, follows=follows)
             return [Entry(hit.actor, hit.keyset) for hit in hits]
 
-        return Source(fetch, query_text=term.strip().removeprefix("@").lower())
+        return Source(steady(fetch), query_text=term.strip().removeprefix("@").lower())
 
     return SearchPages(
         found,

@@ -6,7 +6,8 @@ from typing import Any
 
 from appview.hydration.records import Post, Reaction
 from appview.hydration.state import PINNED_POST, State, reference_uri
-from appview.rules import Case, Effect, Place, decide, decide_record
+from appview.rule_checks import Case
+from appview.rules import Effect, Place, decide, decide_record
 from appview.views.account_list import list_view_basic
 from appview.views.blocks import blocked_author
 from appview.views.common import datetime_text, present, record_uri

@@ -8,10 +8,11 @@ from typing import Final
 from bench.relevance.baseline import Baseline
 from bench.relevance.filling import POST
 from search.engines.contract import SearchEngine
-from search.engines.postgres import PostgresEngine
 from search.engines.spelling import refresh_words
 from search.query.nodes import Query, Sort
 from search.query.parser import parse_query
+from service.runtime.config import Config
+from service.runtime.search_engines import make_engine
 from storage.postgres.pool import Pool
 from storage.records.addresses import Address
 
@@ -19,11 +20,17 @@ Search = Callable[[str, Sort, int], Sequence[Address]]
 """A search: (query text, order, limit) -> addresses, best first."""
 
 BASELINE: Final = Baseline.name
+_PREFIX: Final = "bwbench"
 
 
 def make_engines(pool: Pool) -> list[SearchEngine]:
-    """Return `postgres`, and the engines whose servers are named by settings."""
-    return [PostgresEngine(pool)]
+    """Return `postgres`, and the engine outside Postgres that the settings name.
+
+    Its indexes have a prefix of their own, so that a running provider keeps its own.
+    """
+    config = Config.read().model_copy(update={"search_prefix": _PREFIX})
+    names = dict.fromkeys(["postgres", config.search_engine])
+    return [make_engine(config, pool, name) for name in names]
 
 
 def settle(pool: Pool) -> None:

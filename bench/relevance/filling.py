@@ -15,6 +15,7 @@ from protocol.data.cbor import encode
 from search.documents import Document, RecordDocument
 from search.drain import drain_outbox
 from search.engines.contract import SearchEngine
+from search.rebuild import work_beside
 from storage.collections import COLLECTION_IDS, FEED_POST
 from storage.outbox import put_outbox
 from storage.postgres.pool import Conn, Pool
@@ -140,6 +141,9 @@ def fill_engine(
         with pool.connection() as conn:
             done += drain_outbox(conn, recorder, TEXTS, _BATCH)
         progress.count(f"documents of {engine.name}", min(done, total), total)
+    with pool.connection() as conn:
+        while work_beside(conn, engine, TEXTS):
+            pass
     return recorder.documents
 
 

@@ -91,7 +91,10 @@ def measure(
     mentions = _mentions(tasks.placed)
     total = len(tasks.judged) + len(tasks.known)
     for done, query in enumerate(tasks.judged, 1):
-        found = [names[a] for a in _try(search, query.text, "top", RECALL_DEPTH)]
+        found = _own(
+            query.lang,
+            [names[a] for a in _try(search, query.text, "top", 2 * RECALL_DEPTH)],
+        )
         grades = dict(query.grades)
         if query.mentions:
             passing = mentions.get((query.lang, query.topic), ())
@@ -130,6 +133,11 @@ def measure(
                 )
         progress.count(f"queries of {name}", done, total)
     return scores
+
+
+def _own(lang: str, found: Sequence[str]) -> list[str]:
+    """Leave out posts of other languages, which share words but have no grades."""
+    return [name for name in found if name.startswith(f"{lang}.")][:RECALL_DEPTH]
 
 
 def _try(search: Search, text: str, sort: Sort, limit: int) -> Sequence[Address]:

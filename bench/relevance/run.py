@@ -22,7 +22,7 @@ from bench.relevance.filling import Placed, fill_engine, place_posts, store_post
 from bench.relevance.judging import Scores, Tasks, measure
 from bench.relevance.known_items import FORMS, make_known_items
 from bench.relevance.measures import mean
-from bench.relevance.tables import replace_figures, to_failures, to_page
+from bench.relevance.result_tables import replace_figures, to_failures, to_page
 from storage.outbox import put_outbox
 from storage.postgres.pool import Pool
 

@@ -152,8 +152,11 @@ class _Reader:
             self._put_alt(text)
         elif role == TITLE and not self._planned_title:
             self._planned_title = text
-        elif self._put_text(text) and depth == 0 and _may_be_title(key, text):
-            self._titles.setdefault(key, text)
+        else:
+            put = self._put_text(text)
+            short = put and len(text) <= MAX_TITLE_CHARS
+            if depth == 0 and (short or key in TITLES):
+                self._titles.setdefault(key, text)
 
     def _put(self, found: dict[str, None], text: str) -> None:
         if len(found) < _MAX_FOUND:
@@ -241,10 +244,6 @@ def _guess_role(key: str, text: str) -> str:
     if _CID.fullmatch(text) or _OTHER_URI.fullmatch(text):
         return SKIP
     return TEXT
-
-
-def _may_be_title(key: str, text: str) -> bool:
-    return key in TITLES or len(text) <= MAX_TITLE_CHARS
 
 
 def _is_readable(text: str) -> bool:

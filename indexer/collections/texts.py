@@ -10,7 +10,7 @@ from indexer.collections.plan_cache import PlanCache
 from indexer.collections.registry import COLLECTIONS, GENERIC, collection_for
 from indexer.collections.source import optional_time
 from search.documents import RecordText
-from search.drain import Texts
+from search.record_documents import Texts
 from storage.collections import COLLECTION_IDS
 from storage.postgres.pool import Conn
 

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, Final
 
+from search.text.stems import MARK
 from storage.postgres.fetch import fetch_int
 from storage.postgres.pool import Conn
 
@@ -23,7 +24,7 @@ _TRIED: Final = 200
 def is_mendable(lexeme: str) -> bool:
     """Return True if typing errors in this word are corrected."""
     word = lexeme.removeprefix(NAME)
-    if not SHORTEST <= len(word) <= _LONGEST or ":" in word:
+    if not SHORTEST <= len(word) <= _LONGEST or ":" in word or MARK in word:
         return False
     return not any(c.isdigit() for c in word)
 

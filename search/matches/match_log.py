@@ -6,7 +6,7 @@ number becomes visible after all lower ones, and is never assigned again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -145,3 +145,18 @@ def _match(
     number: int, search: int, actor: int, collection: int, rkey: int, at: datetime
 ) -> Match:
     return Match(number, search, Address(actor, collection, rkey), at)
+
+
+def find_next(conn: Conn, positions: Mapping[int, int]) -> set[int]:
+    """Return the searches that have a match behind their position."""
+    rows = conn.execute(
+        """
+        SELECT search FROM unnest(%s::int8[], %s::int8[]) AS p (search, position)
+        WHERE EXISTS (
+            SELECT FROM search_match m
+            WHERE m.search = p.search AND m.number > p.position
+        )
+        """,
+        int_columns([*positions.items()], 2),
+    )
+    return {search for (search,) in rows}

@@ -10,6 +10,7 @@ from typing import Final
 from protocol.syntax import is_did, is_handle
 from search.query.nodes import Kind, Place
 from search.text.languages import primary_language
+from search.text.tags import normalize_tag as normalize_tag
 from storage.records.web_urls import normalize_domain, normalize_url
 
 ResolveHandle = Callable[[str], str | None]

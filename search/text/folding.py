@@ -160,7 +160,7 @@ def cut_marks(text: str) -> str:
 def fold(text: str) -> str:
     """Return the folded form of a text; words are found in it by `search.text.words`.
 
-    Linear in the length of the text, whatever it holds.
+    Linear in the length of the text, any it holds.
     """
     if text.isascii():
         return text.lower()

@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Final, NamedTuple, Protocol
 
 from search.text.emoji import EMOJI, KEYCAP, REGIONS, ZWJ
@@ -28,7 +28,7 @@ Span = tuple[int, int]
 MAX_CHARS: Final = 20_000
 """Text behind is not highlighted."""
 _MAX_SPANS: Final = 500
-_MAX_HITS: Final = 10_000
+_MAX_HITS: Final = 1_000
 _UNIT: Final = re.compile(
     rf"[{EMOJI}{REGIONS}](?:[\ufe0f{ZWJ}\U000e0020-\U000e007f]|(?<={ZWJ})[{EMOJI}])*"
     rf"(?:[{REGIONS}])?"
@@ -96,19 +96,14 @@ def find_spans(text: str, clauses: Iterable[Matched]) -> list[Span]:
     index: dict[str, list[int]] = defaultdict(list)
     for number, place in enumerate(main):
         index[place.token].append(number)
+    further: dict[str, list[_Place]] = defaultdict(list)
+    for place in other:
+        further[place.token].append(place)
     spans: set[Span] = set()
-    for clause in clauses:
-        for found in _matches(clause, main, index):
-            spans.add(found)
-            if len(spans) > _MAX_HITS:
-                break
-        if len(clause.tokens) == 1:
-            wanted, prefix = clause.tokens[0], clause.prefix
-            spans.update(
-                (place.start, place.end)
-                for place in other
-                if place.token == wanted or (prefix and place.token.startswith(wanted))
-            )
+    distinct = {(clause.tokens, clause.prefix): clause for clause in clauses}
+    for clause in distinct.values():
+        spans.update(islice(_matches(clause, main, index), _MAX_HITS))
+        spans.update(islice(_further_matches(clause, further), _MAX_HITS))
     return _joined(sorted(spans))[:_MAX_SPANS]
 
 
@@ -238,6 +233,17 @@ def _matches(
             or (clause.prefix and found[-1].token.startswith(last))
         ):
             yield found[0].start, found[-1].end
+
+
+def _further_matches(
+    clause: Matched, further: dict[str, list[_Place]]
+) -> Iterator[Span]:
+    if len(clause.tokens) == 1:
+        wanted = clause.tokens[0]
+        for token, places in further.items():
+            if token == wanted or (clause.prefix and token.startswith(wanted)):
+                for place in places:
+                    yield place.start, place.end
 
 
 def _joined(spans: Sequence[Span]) -> list[Span]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from threading import local
 from typing import Any, Final
@@ -41,7 +41,25 @@ _ALGORITHMS: Final = {
     "tr": "turkish",
 }
 STEMMED_LANGUAGES: Final = frozenset(_ALGORITHMS)
+MARK: Final = "~"
+"""Before a stem in an index: no token begins with it."""
+_MAX_LANGUAGES: Final = 2
+_MAX_STEMS: Final = 6
+_OF_SCRIPT: Final = (
+    (
+        "a",
+        "z",
+        ("en", "es", "de", "pt", "fr", "it", "nl", "sv", "tr", "pl", "fi", "id"),
+    ),
+    ("\u0370", "\u03ff", ("el",)),
+    ("\u0400", "\u052f", ("ru",)),
+    ("\u0561", "\u0587", ("hy",)),
+    ("\u0620", "\u06ff", ("ar",)),
+    ("\u0900", "\u097f", ("hi",)),
+    ("\u0b80", "\u0bff", ("ta",)),
+)
 _SHORTEST: Final = 4
+_SHORTEST_SOUGHT: Final = 3
 _CACHED_WORDS: Final = 20_000
 _stemmers: Final = local()
 
@@ -84,3 +102,41 @@ def _known() -> frozenset[str]:
     import Stemmer
 
     return frozenset(Stemmer.algorithms())
+
+
+def document_stems(tokens: Iterable[str], langs: Iterable[str]) -> set[str]:
+    """Return the stems of the tokens of a document in its languages, marked.
+
+    Two languages are read at most: the detected one comes first.
+    """
+    words = list(dict.fromkeys(tokens))
+    known = [lang for lang in dict.fromkeys(langs) if lang in STEMMED_LANGUAGES]
+    return {
+        MARK + stem
+        for lang in known[:_MAX_LANGUAGES]
+        for stem in stem_tokens(words, lang)
+        if stem is not None
+    }
+
+
+def query_stems(word: str, langs: Iterable[str] = ()) -> list[str]:
+    """Return what a stem of a document may be that has the word's stem, unmarked.
+
+    Without languages, those of the word's script are tried. Empty for no word.
+    """
+    if len(word) < _SHORTEST_SOUGHT or word[0].isdigit() or word[-1] in "+#":
+        return []
+    known = [lang for lang in langs if lang in STEMMED_LANGUAGES]
+    stems = dict.fromkeys(
+        stem or word
+        for lang in known or _languages_of(word)
+        for stem in stem_tokens([word], lang)
+    )
+    return list(stems)[:_MAX_STEMS]
+
+
+def _languages_of(word: str) -> Sequence[str]:
+    for first, last, langs in _OF_SCRIPT:
+        if first <= word[0] <= last:
+            return langs
+    return ()

@@ -28,6 +28,7 @@ _SEA: Final = (
     "\u17d7\u17dc\u17dd\ua9e0-\ua9fe\uaa60-\uaa7f"
 )
 """Ranges of Thai, Lao, Myanmar and Khmer."""
+_UNSPACED: Final = re.compile(f"[{CJK}{_SEA}]")
 _STACKERS: Final = "\u1039\u17d2"
 """Marks that put the next consonant below the one before."""
 _CLUSTER: Final = re.compile(rf"[^\n](?:[{_STACKERS}][^\n]|[{MARKS}\u0e33\u0eb3])*")
@@ -67,6 +68,11 @@ _JOINERS: Final = re.compile(r"['`_]+")
 _THOUSANDS: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
 _ENDINGS: Final = frozenset({"t", "s", "m", "d", "ll", "re", "ve"})
 """What follows an apostrophe in contractions and possessives."""
+
+
+def is_unspaced(token: str) -> bool:
+    """Return True if a token is of a script that writes no spaces between words."""
+    return _UNSPACED.match(token) is not None
 
 
 class Tokens(NamedTuple):
@@ -216,4 +222,6 @@ def camel_parts(word: str) -> list[str]:
 
 def with_double_a(word: str) -> str:
     """Return the folded word with aa in place of å."""
-    return fold(word.replace("å", "aa").replace("Å", "aa"))[:MAX_TOKEN_CHARS]
+    folded = fold(word.replace("å", "aa").replace("Å", "aa"))
+    # One character may stand for several words.
+    return "".join(filter(str.isalnum, folded))[:MAX_TOKEN_CHARS]

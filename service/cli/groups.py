@@ -28,6 +28,7 @@ GROUPS: Final = {
     "scope": "Show, change or estimate what is indexed.",
     "search": "Search through the running provider, or rebuild its index.",
     "feed": "List the feeds this provider serves, or read one.",
+    "lexicon": "List, add or look up lexicons of other records.",
     "takedown": "Hide accounts from this index, or show them again.",
 }
 

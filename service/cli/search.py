@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 
 from indexer.collections.texts import TEXTS
-from search.drain import LogMatches, drain_outbox, queue_everything
+from search.drain import drain_outbox, queue_everything
 from search.engines.contract import EngineUnavailableError
 from search.engines.external import ExternalEngine
 from search.matches.saved_matcher import SavedMatcher
 from search.rebuild import begin_rebuild, work_beside
+from service.cli import saved_searches
 from service.cli.groups import AsJson, make_group, read_config
 from service.cli.progress import Report
 from service.cli.provider_client import print_posts, query_provider
 from service.cli.table import print_rows
-from service.operator_errors import ServiceError
+from service.operator_errors import ConfigError, ServiceError
 from service.runtime.databases import INDEX, PRIVATE, open_database, open_existing
 from service.runtime.search_engines import make_engine
 from storage.postgres.pool import Conn, open_pool
@@ -60,6 +63,11 @@ def query(
     print_rows(rows, columns, as_json=as_json)
 
 
+app.command()(saved_searches.save)
+app.command()(saved_searches.saved)
+app.command()(saved_searches.forget)
+
+
 class EngineName(StrEnum):
     """The search engines."""
 
@@ -80,6 +88,8 @@ def rebuild(
     An engine outside Postgres answers from its old index until the new one is whole.
     """
     config = read_config()
+    if engine_name == "postgres" and config.search_engine != "postgres":
+        raise ConfigError("set search_engine = postgres first: only one engine drains")
     with (
         Report(Console()) as report,
         open_existing(config, INDEX, start=True) as url,
@@ -89,24 +99,24 @@ def rebuild(
         pool.connection() as conn,
     ):
         engine = make_engine(config, pool, engine_name)
-        log_matches = SavedMatcher(PrivateStore(private)).log_matches
+        drain = partial(
+            drain_outbox,
+            conn,
+            engine,
+            TEXTS,
+            _DRAIN_BATCH,
+            SavedMatcher(PrivateStore(private)).log_matches,
+        )
         if isinstance(engine, ExternalEngine):
-            try:
-                done = _rebuild_outside(
-                    conn,
-                    engine,
-                    report,
-                    log_matches if engine.name == config.search_engine else None,
-                )
-            except EngineUnavailableError as error:
-                raise ServiceError(f"{error}; run it again to go on") from None
+            serving = engine.name == config.search_engine
+            done = _rebuild_outside(conn, engine, report, drain if serving else None)
             typer.echo(f"{done} accounts written")
             return
         queue_everything(conn, engine)
         done = 0
         # An account's records join the queue when the account itself is drained.
         while left := _queued(conn):
-            drained = drain_outbox(conn, engine, TEXTS, _DRAIN_BATCH, log_matches)
+            drained = drain()
             done += drained
             report.count("entries", done, done + left - drained)
     typer.echo(f"{done} entries written")
@@ -116,22 +126,25 @@ def _rebuild_outside(
     conn: Conn,
     engine: ExternalEngine,
     report: Report,
-    log_matches: LogMatches | None,
+    drain: Callable[[], int] | None,
 ) -> int:
     """Rebuild step by step, beside the crawler if that runs: both do steps in turn.
 
-    With `log_matches`, new records are written too, which would wait for the lock.
+    `drain` writes new records meanwhile, which would wait for the lock.
     """
-    while not begin_rebuild(conn, engine):
-        time.sleep(_BUSY_S)
     done = 0
-    while (rebuild := engine.state_for_writes().rebuild) is not None:
-        done = rebuild.done
-        report.count("accounts", done, max(done, rebuild.total))
-        if log_matches is not None:
-            drain_outbox(conn, engine, TEXTS, _DRAIN_BATCH, log_matches)
-        if not work_beside(conn, engine, TEXTS):
+    try:
+        while not begin_rebuild(conn, engine):
             time.sleep(_BUSY_S)
+        while (rebuild := engine.state_for_writes().rebuild) is not None:
+            done = rebuild.done
+            report.count("accounts", done, max(done, rebuild.total))
+            if drain is not None:
+                drain()
+            if not work_beside(conn, engine, TEXTS):
+                time.sleep(_BUSY_S)
+    except EngineUnavailableError as error:
+        raise ServiceError(f"{error}; run it again to go on") from None
     return done
 
 

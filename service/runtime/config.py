@@ -71,6 +71,11 @@ class Config(CrawlFields, ServerFields):
     def _make_absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
 
+    @field_validator("lexicons")
+    @classmethod
+    def _make_folder_absolute(cls, folder: Path | None) -> Path | None:
+        return None if folder is None else folder.expanduser().absolute()
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         for name in ("public_url", "pds_public_url", "plc_url"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -56,6 +57,11 @@ class CrawlFields(BaseSettings):
         (),
         description="Fetch and keep only these collections (NSIDs) of each repo. "
         "Default: all.",
+    )
+    lexicons: Path | None = Field(
+        None,
+        description="Folder of lexicons (.json) of other records. Their fields are "
+        "searched by their roles; a changed file is read within a minute.",
     )
     account_cap: int = Field(
         1_000,

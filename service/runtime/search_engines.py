@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from search.engines.contract import SearchEngine
-from search.engines.meilisearch.client import MeiliClient
 from search.engines.meilisearch.engine import MeilisearchEngine
+from search.engines.meilisearch.index_client import MeiliClient
+from search.engines.opensearch.cluster_client import OpenSearchClient
+from search.engines.opensearch.engine import OpenSearchEngine
 from search.engines.postgres import PostgresEngine
 from service.operator_errors import ConfigError
 from service.runtime.config import Config
@@ -22,5 +24,8 @@ def make_engine(config: Config, pool: Pool, name: str | None = None) -> SearchEn
     if config.search_url is None:
         raise ConfigError(f"search_engine is {name}, but search_url is not set")
     key = config.search_key.get_secret_value() if config.search_key else ""
+    if name == "opensearch":
+        cluster = OpenSearchClient(config.search_url, key)
+        return OpenSearchEngine(pool, cluster, prefix=config.search_prefix)
     client = MeiliClient(config.search_url, key)
     return MeilisearchEngine(pool, client, prefix=config.search_prefix)

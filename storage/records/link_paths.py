@@ -45,7 +45,7 @@ class LinkPath(NamedTuple):
 
 
 class LinkCount(NamedTuple):
-    """Links and their accounts; `capped` if more than MAX_COUNTED exist."""
+    """Links and their accounts; `capped` if more than were counted exist."""
 
     links: int
     accounts: int
@@ -116,20 +116,22 @@ def find_paths_to(conn: Conn, target: Target) -> list[LinkPath]:
     return [LinkPath(*row) for row in rows]
 
 
-def count_links_to(conn: Conn, path: int, target: Target) -> LinkCount:
-    """Count the links with a path to a target, up to MAX_COUNTED."""
+def count_links_to(
+    conn: Conn, path: int, target: Target, *, most: int = MAX_COUNTED
+) -> LinkCount:
+    """Count the links with a path to a target, up to `most`."""
     row = conn.execute(
         f"""
         SELECT count(*), count(DISTINCT actor) FROM (
             SELECT l.actor FROM {partition_of(path)} l
             WHERE l.path = %(path)s AND {_WHERE} LIMIT %(most)s) AS counted
         """,
-        {**_values(target), "path": path, "most": MAX_COUNTED + 1},
+        {**_values(target), "path": path, "most": most + 1},
     ).fetchone()
     links, accounts = row or (0, 0)
-    if links <= MAX_COUNTED:
+    if links <= most:
         return LinkCount(links, accounts, False)
-    return LinkCount(MAX_COUNTED, min(accounts, MAX_COUNTED), True)
+    return LinkCount(most, min(accounts, most), True)
 
 
 def find_accounts(

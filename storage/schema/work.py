@@ -41,22 +41,23 @@ job = table(
     sa.Index("job_kind_not_before_idx", "kind", "not_before"),
 )
 
-# Lexicons of records that the code does not know. `document` is NULL while unknown,
-# `plan` the derived roles of fields (indexer.collections.field_plan), `refs` the
-# lexicons that it refers to, `requeue` the position of the search documents that are
-# made again: [] at the start, NULL at the end.
+# Lexicons of records that the code does not know.
 lexicon = table(
     "lexicon",
     text("nsid", primary_key=True),
     # folder | network | unknown
     text("source"),
+    # NULL while unknown
     text("document", nullable=True),
+    # roles of fields (indexer.collections.field_plan)
     sa.Column("plan", pg.JSONB, nullable=True),
+    # lexicons that it refers to
     sa.Column(
         "refs", pg.ARRAY(sa.Text), nullable=False, server_default=sa.text("'{}'")
     ),
     text("error", nullable=True),
     time("fetched_at", server_default=NOW),
+    # position of the search documents that are made again; NULL at the end
     sa.Column("requeue", pg.JSONB, nullable=True),
     sa.Index("lexicon_refs_idx", "refs", postgresql_using="gin"),
     sa.Index(

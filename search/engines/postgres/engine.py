@@ -8,7 +8,7 @@ from typing import Any
 
 from search.documents import ActorDocument, Document, RecordDocument
 from search.engines.contract import ActorHit, EngineStats, RecordPage
-from search.engines.postgres.accounts import AccountSearch
+from search.engines.postgres.account_index import AccountSearch
 from search.engines.postgres.frequencies import Frequencies, WordCounter
 from search.engines.postgres.reading import open_reading
 from search.engines.postgres.records import RecordSearch
@@ -109,11 +109,11 @@ class PostgresEngine:
         if addresses:
             lexemes, counts = remove_rows(conn, addresses)
             add_counts(conn, counts)
-            self._words.add(lexemes, 0, -1)
+            self._words.add(lexemes, -counts.total(), -1)
         if actors:
             lexemes, counts = remove_authors(conn, actors)
             add_counts(conn, counts)
-            self._words.add(lexemes, 0, -1)
+            self._words.add(lexemes, -counts.total(), -1)
             self._remove_actors(conn, actors)
         self._flush(conn)
 

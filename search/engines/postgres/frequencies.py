@@ -21,8 +21,13 @@ from storage.postgres.pool import Conn
 _UNCOUNTED: Final = (PARENT, ROOT, QUOTE, URL)
 """Filters with nearly as many values as documents."""
 _EXACT: Final = 20_000
-"""Up to this number of documents each change is written at once."""
+"""Up to this number of documents words of a single one are written too."""
+_FLUSH_SHARE: Final = 20
+"""Changes are written when they concern one in so many documents, …"""
 _FLUSH_EVERY: Final = 5_000
+"""… or this number, …"""
+_FLUSH_S: Final = 10.0
+"""… or after so long."""
 _MOST_WRITTEN: Final = 8_000
 _MOST_WAITING: Final = 300_000
 RARE: Final = 100_000
@@ -39,6 +44,8 @@ class WordCounter:
 
     _waiting: Counter[str] = field(default_factory=Counter)
     _documents: int = 0
+    _flushed: float = 0.0
+    _total: int = 0
 
     def add(self, lexemes: Mapping[str, int], documents: int, sign: int = 1) -> None:
         """Count the lexemes of documents that were added, or removed (-1)."""
@@ -50,17 +57,21 @@ class WordCounter:
 
     def flush(self, conn: Conn, total: int) -> bool:
         """Write the changes if they are due; `total` documents exist."""
-        if not self._waiting or (total > _EXACT and self._documents < _FLUSH_EVERY):
+        due_at = min(_FLUSH_EVERY, total // _FLUSH_SHARE)
+        now = time.monotonic()
+        late = now - self._flushed > (_FLUSH_S if total <= _EXACT else 6 * _FLUSH_S)
+        if not self._waiting or not (late or self._documents >= due_at):
             return False
+        self._flushed = now
         least = 1 if total <= _EXACT else 2
         waiting = self._waiting
         due = {word: n for word, n in waiting.items() if abs(n) >= least}
         if len(due) > _MOST_WRITTEN and total > _EXACT:
             due = dict(Counter(due).most_common(_MOST_WRITTEN))
         _write(conn, due, total)
-        before = total - self._documents
-        if before.bit_length() < total.bit_length() and total > RARE:
+        if self._total.bit_length() < total.bit_length() and total > RARE:
             forget_rare(conn, total)
+        self._total = total
         self._documents = 0
         if total <= _EXACT:
             waiting.clear()

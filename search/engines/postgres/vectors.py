@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from search.documents import ActorDocument, RecordDocument
 from search.engines.postgres.conditions import LEXEME_PREFIXES, POST
@@ -16,6 +17,8 @@ from search.engines.postgres.tsvector import (
 )
 from search.engines.spelling import NAME
 from search.terms import FIELDS, read_terms
+from search.text.languages import primary_language
+from search.text.stems import document_stems
 from search.text.tokens import tokenize
 from storage.records.stats import PostStats, tiers_of
 
@@ -46,6 +49,9 @@ def record_vector(document: RecordDocument) -> tuple[str, set[str]]:
     )
     lexemes += [f"{TIER}{tier}" for tier in tiers_of(stats.score)]
     words = {token for tokens, _ in sections for token in tokens}
+    langs = [document.detected, *map(primary_language, document.langs)]
+    own = chain.from_iterable(terms.fields.get(name, ()) for name in FIELDS[:2])
+    lexemes += document_stems(own, langs)
     return encode_tsvector(sections, lexemes), words.union(lexemes)
 
 

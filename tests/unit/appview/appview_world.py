@@ -26,6 +26,7 @@ from indexer.collections.texts import TEXTS
 from indexer.identity import save_handles
 from indexer.repos.export import open_export
 from mirror import mirror_methods as mirror
+from mirror.stream_routes import stream_routes
 from network.server.listener import serving_in_thread
 from network.xrpc.server import Auth, XrpcError, XrpcServer
 from protocol.events.event import AccountEvent
@@ -207,7 +208,7 @@ def serve_world(
         )
         appview.add_methods(server, app)
         mirror.add_methods(server, app)
-        with serving_in_thread(server.app()) as served:
+        with serving_in_thread(server.app(stream_routes(app))) as served:
             yield Provider(served, world, uris, url, app, generator)
 
 

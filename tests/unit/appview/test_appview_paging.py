@@ -104,6 +104,22 @@ def test_many_hidden_posts_do_not_end_a_list(
     assert found["posts"][0]["record"]["text"] == "zebra 6"
 
 
+def test_list_without_time_left_goes_on_by_cursor(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appview.paging.MAX_FETCH", 2)
+    monkeypatch.setattr("appview.paging.MAX_SECONDS", -1.0)
+    found: list[str] = []
+    cursor: dict[str, str] = {}
+    for _ in range(60):
+        page = provider.get(SEARCH, q="zebra", viewer="vera", limit=1, **cursor)
+        found += [post["record"]["text"] for post in page["posts"]]
+        if "cursor" not in page:
+            break
+        cursor = {"cursor": page["cursor"]}
+    assert found == [f"zebra {number}" for number in range(6, -1, -1)]
+
+
 @pytest.mark.parametrize("limit", [1, 2, 10])
 def test_followers_and_likes_fill_their_pages(provider: Provider, limit: int) -> None:
     fans = {f"fan{number}.test" for number in range(3)}

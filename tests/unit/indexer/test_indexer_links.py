@@ -136,13 +136,19 @@ def test_any_value_gives_rows_or_invalid_record(value: dict[str, Any]) -> None:
 
 def test_known_paths_are_what_the_walk_gives() -> None:
     reference = {"uri": URI, "cid": "x"}
-    feature = {"$type": "app.bsky.richtext.facet#mention", "did": DID}
-    facets = [{"features": [feature]}]
-    typed = [{"$type": "app.bsky.richtext.facet", "features": [feature]}]
+    features = [
+        {"$type": "app.bsky.richtext.facet#mention", "did": DID},
+        {"$type": "app.bsky.richtext.facet#link", "uri": "https://example.com/x"},
+    ]
+    facets = [{"features": features}]
+    typed = [{"$type": "app.bsky.richtext.facet", "features": features}]
+    card = {"external": {"uri": "https://example.com/x"}}
     samples: list[tuple[str, dict[str, Any]]] = [
         ("app.bsky.feed.post", {"reply": {"root": reference, "parent": reference}}),
         ("app.bsky.feed.post", {"embed": {"record": reference}}),
         ("app.bsky.feed.post", {"embed": {"record": {"record": reference}}}),
+        ("app.bsky.feed.post", {"embed": card}),
+        ("app.bsky.feed.post", {"embed": {"media": card}}),
         ("app.bsky.feed.post", {"facets": facets}),
         ("app.bsky.feed.post", {"facets": typed}),
         ("app.bsky.feed.like", {"subject": reference, "via": reference}),
@@ -159,6 +165,38 @@ def test_known_paths_are_what_the_walk_gives() -> None:
     walked = {(nsid, link[0]) for nsid, value in samples for link in find_links(value)}
     assert walked == set(PATHS.values())
     assert PATHS[MENTION] != PATHS[MENTION_TYPED]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://example.com",
+        "http://example.com/a?b=c#d",
+        "https://[::1]:8080/x",
+        "https://[broken",
+        "https://b\u00fccher.example/\U0001f600",
+        "https://user:pass@example.com:99999/",
+        "https://example.com/" + "x" * 8_000,
+        "https://\0/\ud800",
+    ],
+)
+def test_web_addresses_are_links(text: str) -> None:
+    [(path, did, nsid, number)] = find_links({"a": [{"b": text}]})
+    assert (path, did, nsid) == (".a[].b", "", None)
+    assert isinstance(number, int)
+    assert 0 <= number < 2**63
+    assert may_link(cbor.encode({"a": text.replace("\ud800", "")}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("http", "https://", "httpx://a.b", "see https://example.com"),
+        *("https://a b", "https://a\nb", "https://" + "x" * 9_000),
+    ],
+)
+def test_other_texts_are_no_web_addresses(text: str) -> None:
+    assert find_links({"a": text}) == []
 
 
 def test_fast_shapes_find_what_the_walk_finds() -> None:

@@ -79,7 +79,7 @@ def test_search_follows_the_rows(conn: Conn, apply: Apply) -> None:
         "answered words",
         "quoting words",
         "",
-        "noted words\nA note",
+        "noted words",
     }
     titles = {d.title for d in engine.records.values() if d.title}
     assert titles == {"friends", "begin here", "cats", "A note"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -148,3 +149,81 @@ def test_top_holds_everything_once(world: World, word: str, limit: int) -> None:
     ]
     tiers = [sum(n >= 4**k for k in range(1, 12)) for n in likes]
     assert tiers[0] == max(tiers)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["common lang:hi", "rare lang:hi", "seldom rare often", "-common", "common -often"],
+)
+def test_pairs_and_negations_are_exact(world: World, text: str) -> None:
+    words = [part for part in text.split() if ":" not in part]
+    lang = ("hi",) if "lang:hi" in text else None
+    expected = [
+        d
+        for d in world.documents.values()
+        if all(
+            (word.lstrip("-") in d.text.split()) != word.startswith("-")
+            for word in words
+        )
+        and (lang is None or d.langs == lang)
+    ]
+    found = world.pages(text, 5, "latest")
+    assert sorted(found[: len(expected)]) == sorted(d.address.rkey for d in expected)
+    # With three words, records that lack one of them follow.
+    assert len(found) == len(set(found))
+    assert len(words) > 2 or len(found) == len(expected)
+
+
+@pytest.mark.parametrize("sort", ["latest", "top"])
+def test_pages_stay_whole_while_documents_arrive_and_move(
+    world: World, sort: Literal["latest", "top"]
+) -> None:
+    engine = world.engine
+    before = world.expected("common")
+    query = parse_query("common", resolve_handle=lambda _: None, base=Query(sort=sort))
+    seen: list[int] = []
+    after = None
+    first = 10_000 if sort == "top" else 20_000
+    for page_number in range(200):
+        page = engine.search_records(query, collections=[POST], limit=9, after=after)
+        seen += [hit.address.rkey for hit in page.hits]
+        if len(page.hits) < 9:
+            break
+        after = page.hits[-1].keyset
+        numbers = range(first + 12 * page_number, first + 12 * page_number + 12)
+        world.put(
+            [
+                replace(world.make(n), sort_at=datetime.now(UTC) + timedelta(minutes=1))
+                for n in numbers
+            ]
+        )
+    assert len(seen) == len(set(seen))
+    assert set(before) <= set(seen)
+    with engine.pool.connection() as conn:
+        engine.delete(conn, [d for d in world.documents if d.rkey >= first], [])
+    for address in [d for d in world.documents if d.rkey >= first]:
+        del world.documents[address]
+    assert sizes(world) == counted(world)
+    assert sum(sizes(world)) == len(world.documents)
+
+
+def test_changed_documents_are_replaced_in_any_slice(world: World) -> None:
+    old = next(d for d in world.documents.values() if d.sort_at == LONG_AGO)
+    world.put([replace(old, text="changedword", sort_at=START + timedelta(days=9))])
+    assert world.pages("changedword", 5, "latest") == [old.address.rkey]
+    assert world.pages("changedword", 5, "top") == [old.address.rkey]
+    world.put([old])
+    assert world.pages("changedword", 5, "latest") == []
+    world.delete([old.address, Address(1, POST, 999_999)])
+    assert old.address.rkey not in world.pages("common", 50, "latest")
+    assert sizes(world) == counted(world)
+    world.put([old])
+
+
+def test_words_of_documents_are_counted(world: World) -> None:
+    with world.engine.pool.connection() as conn:
+        world.engine.put(conn, [])
+        rows = dict(conn.execute("SELECT word, documents FROM search_word").fetchall())
+    for word in WORDS:
+        actual = len(world.expected(word))
+        assert abs(rows[word] - actual) <= max(2, actual // 10)

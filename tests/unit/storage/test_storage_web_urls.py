@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from storage.records.web_urls import domain_of, normalize_domain, normalize_url
+from storage.records.web_urls import (
+    domain_of,
+    normalize_domain,
+    normalize_url,
+    url_number,
+)
 
 
 @pytest.mark.parametrize(
@@ -55,3 +62,25 @@ def test_domain_of_is_the_host_of_a_url() -> None:
     assert domain_of("https://BÜCHER.example:8443/x") == "xn--bcher-kva.example"
     assert domain_of("https://[") is None
     assert domain_of("no url") is None
+
+
+def test_equal_addresses_have_one_number() -> None:
+    number = url_number("https://example.com/a?b=c")
+    for other in (
+        "https://example.com/a?b=c#part",
+        "https://EXAMPLE.com:443/a?b=c",
+        "https://example.com./a?b=c",
+        "https://example.com/a?b=c/",
+    ):
+        assert url_number(other) == number
+    assert url_number("https://example.com/a?b=d") != number
+    assert url_number("http://example.com/a?b=c") != number
+    # Longer than what documents compare.
+    long = "https://example.com/" + "x" * 600
+    assert url_number(long + "a") != url_number(long + "b")
+
+
+@given(st.text(alphabet="abAB.-/?:@%#=&_~\u00e9 ", max_size=12))
+def test_number_is_that_of_the_normal_form(rest: str) -> None:
+    url = "https://" + rest
+    assert url_number(url) == url_number(normalize_url(url))

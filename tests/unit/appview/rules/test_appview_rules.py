@@ -9,8 +9,9 @@ from appview_world import Provider, RefusedError, serve_world
 from rules_world import RELATIONS, STATUSES, fill
 from small_world import did
 
+from appview.rule_checks import Condition
 from appview.rules import TABLE as TABLE_OF_RULES
-from appview.rules import Condition, Place
+from appview.rules import Place
 
 # The effect on an account in each relation (columns), at each place (rows).
 # + shown, . absent, b blocked, n not found, r a thread that is refused;

@@ -1,4 +1,4 @@
-"""What goes over the wire to Meilisearch, and what is made of its replies."""
+"""Requests to Meilisearch byte by byte, and the handling of its replies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import httpx
 import pytest
 from contract_data import DIDS, document
 from engines_under_test import meilisearch_at
-from fake_meilisearch import FakeMeilisearch, serving
+from fake_meilisearch import FakeMeilisearch
+from loopback_fakes import serving
 
 from search.engines.contract import EngineUnavailableError
 from search.engines.encoding import (
@@ -23,8 +24,12 @@ from search.engines.encoding import (
     encode_value,
     tier_of,
 )
-from search.engines.meilisearch import client as client_module
-from search.engines.meilisearch.client import MeiliClient, MeiliError, TaskFailedError
+from search.engines.meilisearch import index_client as client_module
+from search.engines.meilisearch.index_client import (
+    MeiliClient,
+    MeiliError,
+    TaskFailedError,
+)
 from search.engines.meilisearch.plan import plan, query_text
 from search.query.nodes import Kind, Words
 from search.query.parser import parse_query

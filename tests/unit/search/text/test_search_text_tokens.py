@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from search.query.nodes import Words
@@ -69,6 +69,7 @@ texts = st.one_of(
 
 @settings(deadline=None, max_examples=60)
 @given(texts)
+@example("Åﷺ")
 def test_any_text_has_tokens_without_spaces_and_colons(text: str) -> None:
     for token in tokenize(text):
         assert 0 < len(token) <= MAX_TOKEN_CHARS

@@ -17,7 +17,6 @@ from typing import Any, Final, TypeVar
 
 import httpx
 import meilisearch
-import requests
 from meilisearch.errors import MeilisearchApiError, MeilisearchError
 from meilisearch.models.task import Task
 
@@ -215,7 +214,7 @@ class MeiliClient:
         return int(reply.total)
 
     def wait_for_room(self) -> None:
-        """Wait while the server has many waiting tasks, of whomever they are."""
+        """Wait while the server has many waiting tasks, ours or others'."""
         deadline = time.monotonic() + self._task_s
         while (waiting := self.enqueued()) > MAX_ENQUEUED:
             if time.monotonic() > deadline:
@@ -282,7 +281,7 @@ def _translated() -> Iterator[None]:
     except MeilisearchApiError as error:
         message = f"Meilisearch: {error.message}"[:500]
         raise MeiliError(message, error.code or "") from None
-    except (MeilisearchError, requests.RequestException, ValueError) as error:
+    except (MeilisearchError, OSError, ValueError) as error:
         raise MeiliError(f"Meilisearch: {type(error).__name__}", "connection") from None
 
 

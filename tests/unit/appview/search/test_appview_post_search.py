@@ -19,8 +19,8 @@ FEEDS = "app.bsky.unspecced.getPopularFeedGenerators"
 
 def fill(world: World) -> dict[str, str]:
     """Write one post for each filter; all of them say "fox"."""
-    uris = {"plain": world.post("ann", "fox plain", langs=["en"])}
-    uris["tagged"] = world.post("ann", "fox tagged", tags=["Zoo"], langs=["de"])
+    uris = {"plain": world.post("ann", "fox plain", langs=["fi"])}
+    uris["tagged"] = world.post("ann", "fox tagged", tags=["Zoo"], langs=["sw"])
     images = {
         "$type": "app.bsky.embed.images",
         "images": [{"alt": "", "image": PICTURE}],
@@ -43,6 +43,9 @@ def fill(world: World) -> dict[str, str]:
     world.write("mal", "app.bsky.graph.block", {"subject": did("vera")})
     world.write("vera", "app.bsky.graph.block", {"subject": did("blocked")})
     world.follow("vera", "ben")
+    world.follow("ann", "fan1")
+    world.follow("ben", "fan2")
+    world.follow("cyd", "fan2")
     world.follow("vera", "mal")
     world.post("vera", "fox of vera")
     for name in ("fan1", "fan2", "ann", "ben", "cyd", "mal"):
@@ -92,7 +95,7 @@ OTHERS = {"of mal", "of blocked", "of vera"}
         ("Domains", ["paper.example"], "link"),
         ("Urls", ["HTTPS://www.paper.example/a", "https://a.example"], "link"),
         ("Hashtags", ["zoo", "none"], "tagged"),
-        ("Languages", ["en-GB", "de"], "plain tagged"),
+        ("Languages", ["fi-FI", "sw"], "plain tagged"),
     ],
 )
 def test_lists_find_any_of_their_values_and_exclude_them(
@@ -248,6 +251,20 @@ def test_skeleton_of_accounts_and_typeahead(provider: Provider) -> None:
         assert {*dids} == {did("fan1"), did("fan2")}
     hidden = provider.skeleton(nsid, of="vera", q="blocked")
     assert hidden["actors"] == []
+
+
+@pytest.mark.parametrize("name", ["searchActors", "searchActorsTypeahead"])
+def test_exact_handle_comes_first_then_followed_accounts(
+    provider: Provider, name: str
+) -> None:
+    def handles(**params: Any) -> list[str]:
+        actors = provider.get(f"app.bsky.actor.{name}", **params)["actors"]
+        return [actor["handle"].removesuffix(".test") for actor in actors]
+
+    assert handles(q="ben.test")[0] == "ben"
+    assert handles(q="@BEN.test ")[0] == "ben"
+    assert handles(q="fan") == ["fan2", "fan1"]
+    assert handles(q="fan", viewer="ann") == ["fan1", "fan2"]
 
 
 def test_accounts_without_a_profile_are_found(provider: Provider) -> None:

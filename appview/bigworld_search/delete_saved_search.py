@@ -1,0 +1,23 @@
+"""bigworld.search.deleteSavedSearch."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from appview.pipeline import Params
+from appview.session import Session
+from appview.shapes.procedure import PrivateChange
+from appview.views.saved_search import read_search_id
+from storage.postgres.pool import Conn
+from storage.private.saved_searches import delete_search
+
+
+def _find(_: Session, params: Params) -> int:
+    return read_search_id(params["id"])
+
+
+def _write(conn: Conn, viewer: str, search: int) -> None:
+    delete_search(conn, viewer, search)
+
+
+METHOD: Final[PrivateChange[int]] = PrivateChange(_find, _write)

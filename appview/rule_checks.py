@@ -1,0 +1,212 @@
+"""Conditions of the rules table, and the check of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from appview.hydration.labels import account_subject
+from appview.hydration.records import POST
+from appview.hydration.self_labels import self_label_values
+from appview.hydration.state import State, profile_address, quoted_uri
+from appview.hydration.unrecommended import HIDE, NO_UNAUTHENTICATED, is_unrecommended
+from storage.collections import FEED_POST
+from storage.private.mutes import Mute
+from storage.records.addresses import Address
+
+
+class Condition(Enum):
+    """A reason against showing an item."""
+
+    MISSING = auto()
+    """The record was deleted or never seen."""
+    GONE = auto()
+    """The account is unknown, not active, taken down, or redacted by a labeler."""
+    REDACTED = auto()
+    """A labeler that the viewer accepts with `redact` has taken the record down."""
+    OPTED_OUT = auto()
+    """The account asks to be shown to signed-in people only (pages)."""
+    LABELLED = auto()
+    """A labeler hides the account, its profile or the record (pages)."""
+    VIEWER_BLOCK = auto()
+    """The viewer and the account block each other, either way, by record or list."""
+    PARTY_BLOCK = auto()
+    """The account and the one beside it block each other, either way."""
+    ANCESTOR_BLOCK = auto()
+    """The viewer and the author of the parent or grandparent block each other."""
+    UNRECOMMENDED = auto()
+    """The account asks to be left out of recommendations."""
+    MUTED = auto()
+    """The viewer mutes the account, or its quotes and the record is one."""
+    MUTED_REPOSTS = auto()
+    """The viewer mutes the account or its reposts."""
+    MUTED_CONTENT = auto()
+    """The viewer mutes the account, but not the one beside it that reposted it."""
+    GATED = auto()
+    """The thread's gate does not let the account reply."""
+    HIDDEN_REPLY = auto()
+    """The author of the thread has hidden the reply (pages)."""
+    NOT_QUOTABLE = auto()
+    """The gate of the quoted post forbids quotes."""
+    DETACHED = auto()
+    """The author of the quoted post has detached this quote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An item in a place.
+
+    `beside` is the account on the other side, `quoted_by` the quoting post.
+    """
+
+    actor: int
+    record: Address | None = None
+    beside: int | None = None
+    quoted_by: Address | None = None
+
+
+def _is_missing(state: State, case: Case) -> bool:
+    record = case.record
+    return record is not None and not (record in state.posts or record in state.named)
+
+
+def is_gone(state: State, case: Case) -> bool:
+    actor = state.actors.get(case.actor)
+    return (
+        actor is None
+        or not actor.is_shown
+        or state.is_redacted(account_subject(case.actor))
+    )
+
+
+def _is_redacted(state: State, case: Case) -> bool:
+    return case.record is not None and state.is_redacted(case.record)
+
+
+def has_opted_out(state: State, case: Case) -> bool:
+    session = state.session
+    if session.viewer is not None or not session.context.for_page:
+        return False
+    profile = state.records.get(profile_address(case.actor))
+    actor = state.actors.get(case.actor)
+    if profile is None and actor is not None and actor.sort_at is not None:
+        # The profile exists but the allowance was spent; it may say so.
+        return True
+    post = state.posts.get(case.record) if case.record else None
+    values = self_label_values(profile.value) if profile else []
+    values += self_label_values(post.record.value) if post else []
+    return NO_UNAUTHENTICATED in values
+
+
+def _is_labelled(state: State, case: Case) -> bool:
+    if not state.session.context.for_page:
+        return False
+    subjects = [account_subject(case.actor), profile_address(case.actor)]
+    if case.record is not None:
+        subjects.append(case.record)
+    return any(
+        label.val in (HIDE, NO_UNAUTHENTICATED)
+        for subject in subjects
+        for label in state.labels.get(subject, ())
+    )
+
+
+def _is_blocked(state: State, actor: int) -> bool:
+    viewer = state.session.viewer_actor
+    return viewer is not None and state.restrictions.is_blocked(viewer, actor)
+
+
+def _is_viewer_blocked(state: State, case: Case) -> bool:
+    return _is_blocked(state, case.actor)
+
+
+def _is_party_blocked(state: State, case: Case) -> bool:
+    return case.beside is not None and state.restrictions.is_blocked(
+        case.beside, case.actor
+    )
+
+
+def _is_ancestor_blocked(state: State, case: Case) -> bool:
+    post = state.posts.get(case.record) if case.record else None
+    parent = post.parent if post else None
+    above = state.posts.get(parent) if parent else None
+    grandparent = above.parent if above else None
+    return any(_is_blocked(state, a.actor) for a in (parent, grandparent) if a)
+
+
+def _is_unrecommended(state: State, case: Case) -> bool:
+    return is_unrecommended(state, case.actor)
+
+
+def _mute_of(state: State, actor: int | None) -> Mute | None:
+    found = None if actor is None else state.actors.get(actor)
+    return state.session.mutes.get(found.did) if found else None
+
+
+def _is_muted(state: State, case: Case) -> bool:
+    mute = _mute_of(state, case.actor)
+    if mute is None or mute.is_full:
+        return mute is not None
+    post = state.posts.get(case.record) if case.record else None
+    uri = quoted_uri(post.record.value) if post else None
+    return mute.only_quotes and uri is not None and f"/{FEED_POST}/" in uri
+
+
+def _are_reposts_muted(state: State, case: Case) -> bool:
+    mute = _mute_of(state, case.actor)
+    return mute is not None and (mute.is_full or mute.only_reposts)
+
+
+def _is_content_muted(state: State, case: Case) -> bool:
+    mute, beside = _mute_of(state, case.actor), _mute_of(state, case.beside)
+    if case.beside is None or mute is None or not mute.is_full:
+        return False
+    return beside is None or not beside.is_full
+
+
+def _is_gated(state: State, case: Case) -> bool:
+    return case.record is not None and state.restrictions.violates(case.record)
+
+
+def _is_hidden_reply(state: State, case: Case) -> bool:
+    post = state.posts.get(case.record) if case.record else None
+    if not state.session.context.for_page or post is None or post.root is None:
+        return False
+    gate = state.restrictions.threadgate(post.root)
+    return gate is not None and state.uris[post.record.address] in gate.hidden_replies
+
+
+def _is_not_quotable(state: State, case: Case) -> bool:
+    quoting = state.posts.get(case.quoted_by) if case.quoted_by else None
+    if quoting is None or case.record is None or case.record.collection != POST:
+        return False
+    return state.restrictions.violates_postgate(quoting, case.record)
+
+
+def _is_detached(state: State, case: Case) -> bool:
+    if case.record is None or case.quoted_by is None:
+        return False
+    gate = state.restrictions.postgate(case.record)
+    return gate is not None and state.uris.get(case.quoted_by) in gate.detached
+
+
+HOLDS: Final[dict[Condition, Callable[[State, Case], bool]]] = {
+    Condition.MISSING: _is_missing,
+    Condition.GONE: is_gone,
+    Condition.REDACTED: _is_redacted,
+    Condition.OPTED_OUT: has_opted_out,
+    Condition.LABELLED: _is_labelled,
+    Condition.VIEWER_BLOCK: _is_viewer_blocked,
+    Condition.PARTY_BLOCK: _is_party_blocked,
+    Condition.ANCESTOR_BLOCK: _is_ancestor_blocked,
+    Condition.UNRECOMMENDED: _is_unrecommended,
+    Condition.MUTED: _is_muted,
+    Condition.MUTED_REPOSTS: _are_reposts_muted,
+    Condition.MUTED_CONTENT: _is_content_muted,
+    Condition.GATED: _is_gated,
+    Condition.HIDDEN_REPLY: _is_hidden_reply,
+    Condition.NOT_QUOTABLE: _is_not_quotable,
+    Condition.DETACHED: _is_detached,
+}

@@ -1,0 +1,1 @@
+"""The `opensearch` engine: a cluster, past one machine."""
