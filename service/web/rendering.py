@@ -143,7 +143,7 @@ class PageFrame:
         common = {
             "path": request.url.path,
             "origin": self._origin,
-            "marks": (),
+            "marks": None,
             "q": request.query_params.get("q", "")[:_LONGEST_QUERY],
         }
         text = self._templates.get_template(template).render({**common, **values})
