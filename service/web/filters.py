@@ -32,7 +32,12 @@ def site_of(url: str) -> str:
 
 
 def first_image(view: dict[str, Any]) -> str:
-    """Return the address of the first picture of a post, else of its author."""
+    """Return the address of the first picture of a post, else of its author.
+
+    Pictures with a label are not shown in previews.
+    """
+    if view.get("labels"):
+        return ""
     embed = view.get("embed", {})
     embed = embed.get("media", embed)
     for item in [*embed.get("images", ()), *embed.get("items", ())]:

@@ -49,7 +49,7 @@ class TreeNode:
 
 
 class ProofPage:
-    """What signs a record, and how to verify it without trust in this server."""
+    """The signature of a record, and the ways to verify it."""
 
     def __init__(self, frame: PageFrame) -> None:
         self._frame = frame

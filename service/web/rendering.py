@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
@@ -37,6 +38,7 @@ _HEADERS: Final = {
 }
 _PLAIN_DID: Final = "did:web:"
 _LONGEST_PATH: Final = 200
+_LONGEST_QUERY: Final = 1_000
 
 Page = Callable[[Request], dict[str, Any]]
 
@@ -62,6 +64,7 @@ class PageFrame:
         )
         self._templates.filters |= FILTERS
         self._templates.globals["is_web_url"] = is_web_url
+        self._templates.globals["static"] = _static_links()
 
     def route(
         self, template: str, page: Page, headers: Mapping[str, str] | None = None
@@ -137,10 +140,24 @@ class PageFrame:
         status: int,
         headers: Mapping[str, str],
     ) -> Response:
-        common = {"path": request.url.path, "origin": self._origin, "marks": ()}
+        common = {
+            "path": request.url.path,
+            "origin": self._origin,
+            "marks": None,
+            "q": request.query_params.get("q", "")[:_LONGEST_QUERY],
+        }
         text = self._templates.get_template(template).render({**common, **values})
         # A text of a record may hold half of a surrogate pair.
         return HTMLResponse(text.encode("utf-8", "replace"), status, headers=headers)
+
+
+def _static_links() -> dict[str, str]:
+    """Return the address of each static file, which changes with its content."""
+    files = (FOLDER / "static").iterdir()
+    return {
+        file.name: f"/static/{file.name}?{sha256(file.read_bytes()).hexdigest()[:12]}"
+        for file in files
+    }
 
 
 def _policy(app: AppView) -> str:

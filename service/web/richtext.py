@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -17,11 +18,30 @@ MAX_FACETS: Final = 100
 _MARK: Final = Markup("<mark>{}</mark>")
 _LINK: Final = Markup('<a href="{}" rel="nofollow ugc">{}</a>')
 
-Marks = Sequence[Clause]
-"""The words of a search that are highlighted."""
+MAX_MARKED: Final = 3_000
+"""Characters of one text that are searched for words."""
+_MAX_OF_PAGE: Final = 50_000
 
 
-def render_text(record: dict[str, Any], marks: Marks = ()) -> Markup:
+@dataclass(slots=True)
+class Marks:
+    """The words of a search, and the characters of a page that may be searched.
+
+    Texts after these are shown without highlights.
+    """
+
+    clauses: Sequence[Clause]
+    left: int = _MAX_OF_PAGE
+
+    def find(self, raw: bytes) -> list[Span]:
+        """Return the spans of the words in a text, in bytes."""
+        size = min(MAX_MARKED, self.left)
+        text = raw[: 4 * size].decode("utf-8", "replace")[:size]
+        self.left -= len(text)
+        return highlight(text, self.clauses) if self.clauses else []
+
+
+def render_text(record: dict[str, Any], marks: Marks | None = None) -> Markup:
     """Render the text of a post; ignore facets that overlap or are invalid."""
     text = record.get("text")
     if not isinstance(text, str):
@@ -40,7 +60,7 @@ def render_text(record: dict[str, Any], marks: Marks = ()) -> Markup:
     return Markup("").join(parts)
 
 
-def mark_text(text: Any, marks: Marks = ()) -> Markup:
+def mark_text(text: Any, marks: Marks | None = None) -> Markup:
     """Render a plain text with highlighted words."""
     raw = str(text).encode("utf-8", "replace")
     return _marked(raw, 0, len(raw), _spans(raw, marks))
@@ -53,13 +73,13 @@ def mark_spans(text: str, spans: Sequence[dict[str, int]]) -> Markup:
     return _marked(raw, 0, len(raw), found)
 
 
-def has_marks(text: Any, marks: Marks) -> bool:
+def has_marks(text: Any, marks: Marks | None) -> bool:
     """Return True if a text holds a word of the search."""
-    return bool(marks) and bool(_spans(str(text).encode("utf-8", "replace"), marks))
+    return bool(_spans(str(text).encode("utf-8", "replace"), marks))
 
 
-def _spans(raw: bytes, marks: Marks) -> list[Span]:
-    return highlight(raw.decode("utf-8", "replace"), marks) if marks else []
+def _spans(raw: bytes, marks: Marks | None) -> list[Span]:
+    return [] if marks is None else marks.find(raw)
 
 
 def _marked(raw: bytes, start: int, end: int, spans: Sequence[Span]) -> Markup:

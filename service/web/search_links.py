@@ -95,6 +95,12 @@ def fold_fields(query: str, asked: Any) -> str:
     return query
 
 
+def words_only(query: str) -> str:
+    """Return a query without operators, which accounts are not searched by."""
+    parts = find_operators(query)
+    return parts.without(*parts.operators)
+
+
 def make_tabs(query: str, current: str) -> list[tuple[str, str, bool]]:
     """Return label, link and state of each tab."""
     return [
@@ -116,6 +122,8 @@ def make_chips(
         if parts.find(operator) is None:
             chips.append(Chip(label, page_link(tab, add_operator(text, operator))))
 
+    if tab in ("people", "feeds"):
+        return chips
     if tab in POST_TABS:
         for label, operator in _TOGGLES.items():
             add(label, operator)

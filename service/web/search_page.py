@@ -28,6 +28,7 @@ from search.text.tokens import Clause
 from service.web.feed_pages import FeedPages
 from service.web.moments import utc_now
 from service.web.rendering import PAGE_SIZE, PageFrame, cursor_of
+from service.web.richtext import Marks
 from service.web.search_links import (
     POST_TABS,
     Chip,
@@ -37,6 +38,7 @@ from service.web.search_links import (
     page_link,
     read_tab,
     show_total,
+    words_only,
 )
 from storage.records.addresses import Address
 
@@ -73,7 +75,7 @@ class SearchPage:
             "tab": tab,
             "tabs": make_tabs(query, tab),
             "chips": [],
-            "marks": _marks(query),
+            "marks": Marks(_clauses(query)),
             "error": None,
             "next": None,
             "total": None,
@@ -93,6 +95,8 @@ class SearchPage:
                 raise
             return values | {"error": error.message, "chips": _chips(values)}
         values |= {name: answer.get(name, []) for name in _RESULTS}
+        mended = [Clause((searched,)) for _, searched in values[MENDED]]
+        values["marks"] = Marks([*_clauses(query), *mended])
         values["next"] = _next(tab, query, answer.get("cursor"))
         values["chips"] = _chips(values)
         if query:
@@ -105,8 +109,9 @@ def _search(
     context: RequestContext, tab: str, query: str, params: Params
 ) -> dict[str, Any]:
     if tab == "people":
-        method = search_actors.METHOD if query else get_suggestions.METHOD
-        return method.run(context, params | {"q": query})
+        words = words_only(query)
+        method = search_actors.METHOD if words else get_suggestions.METHOD
+        return method.run(context, params | {"q": words})
     if tab == "feeds":
         params |= {"query": query}
         return get_popular_feed_generators.METHOD.run(context, params)
@@ -123,7 +128,7 @@ def _present(state: State, page: FoundPosts, params: Params) -> dict[str, Any]:
 _POSTS: Final = post_search(read_v1, _present)
 
 
-def _marks(query: str) -> Sequence[Clause]:
+def _clauses(query: str) -> Sequence[Clause]:
     """Return the words of a query that are highlighted."""
     try:
         parsed = parse_query(query, resolve_handle=lambda _: None, viewer=NOBODY)

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from appview.app_bsky.feed import get_post_thread
 from network.xrpc.server import XrpcError
-from protocol.syntax import is_record_key
+from protocol.syntax import is_at_uri, is_record_key, parse_at_uri
 from service.web.rendering import PageFrame, account_name
 from storage.collections import FEED_POST
 
@@ -41,7 +41,7 @@ class ThreadPage:
             "title": _title(thread),
             "thread": thread,
             "above": above,
-            "earlier": _earlier([*above, thread][0]),
+            "earlier": find_earlier([*above, thread][0]),
         }
 
 
@@ -52,10 +52,13 @@ def _title(thread: dict[str, Any]) -> str:
     return f"Post by {author.get('displayName') or author['handle']}"
 
 
-def _earlier(first: dict[str, Any]) -> str | None:
+def find_earlier(first: dict[str, Any]) -> str | None:
     """Return the AT-URI of the post above the first one, if there is one."""
     reply = first.get("post", {}).get("record", {}).get("reply")
     parent = reply.get("parent") if isinstance(reply, dict) else None
     uri = parent.get("uri") if isinstance(parent, dict) else None
-    is_post = isinstance(uri, str) and f"/{FEED_POST}/" in uri
-    return uri if is_post else None
+    if not isinstance(uri, str) or not is_at_uri(uri):
+        return None
+    parsed = parse_at_uri(uri)
+    is_post = parsed.collection == FEED_POST and parsed.rkey is not None
+    return f"at://{parsed.authority}/{FEED_POST}/{parsed.rkey}" if is_post else None

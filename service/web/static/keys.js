@@ -15,7 +15,10 @@ function move(step) {
 }
 
 function open() {
-  const link = cards[current]?.querySelector("a.time, a.who, a.proof");
+  const card = cards[current];
+  const link = ["a.time", "a.who", "a.proof"]
+    .map((kind) => card.querySelector(`:scope ${kind}`))
+    .find((found) => found);
   if (link) location.assign(link.href);
 }
 

@@ -19,7 +19,7 @@ from network.server.listener import serving_in_thread
 from search.query.operator_parts import add_operator, find_operators
 from search.text.tokens import Clause
 from service.web.moments import exact_time, short_age, show_moment, show_written
-from service.web.richtext import mark_text, render_text
+from service.web.richtext import MAX_MARKED, Marks, mark_text, render_text
 from service.web.routes import page_routes, show_unknown_paths
 from service.web.search_links import fold_fields, make_chips, read_tab, show_total
 
@@ -75,6 +75,8 @@ def read(url: str, status: int = 200) -> str:
         ("q=lanterns+about", "<mark>About</mark> <mark>lanterns</mark>"),
         ("q=alice&tab=people", "I am <mark>alice</mark>"),
         ("q=alice&kind=people", "I am <mark>alice</mark>"),
+        ("q=alice+lang:ja+is:reply&tab=people", "I am <mark>alice</mark>"),
+        ("q=carol&tab=people", "<mark>Carol</mark></b>"),
         ("tab=people", 'aria-current="page">People'),
         ("q=foreign&tab=feeds", "<mark>Foreign</mark>"),
         ("q=soup&tab=any", "com.example.recipe.dish"),
@@ -136,8 +138,8 @@ def test_chips_add_and_remove_operators() -> None:
     assert links["Video"] == '"a b" -lang:de has:image since:2026-01-01 has:video'
     assert links["Last day"] == '"a b" -lang:de has:image since:2026-11-30'
     assert [*links][6] == "Portuguese"
-    for chip in make_chips("cats", "people", (), NOW):
-        assert "tab=people" in chip.href
+    [chip] = make_chips("cats lang:en", "people", (), NOW)
+    assert (chip.active, chip.href) == (True, "?q=cats&tab=people")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +213,7 @@ def test_marks_join_with_links_of_facets() -> None:
     link = {"$type": "app.bsky.richtext.facet#tag", "tag": "x"}
     index = {"byteStart": 4, "byteEnd": 9}
     record = {"text": "the <big> cat", "facets": [{"index": index, "features": [link]}]}
-    marks = [Clause(("big",)), Clause(("ca",), prefix=True)]
+    marks = Marks([Clause(("big",)), Clause(("ca",), prefix=True)])
     assert render_text(record, marks) == (
         'the <a href="/?q=%23x" rel="nofollow ugc">&lt;<mark>big</mark>&gt;</a>'
         " <mark>cat</mark>"
@@ -221,3 +223,14 @@ def test_marks_join_with_links_of_facets() -> None:
 
 def test_profile_of_a_world_account_is_reached(site: str) -> None:
     assert "Alice" in read(f"{site}/profile/{did('alice')}")
+
+
+def test_highlights_of_a_page_are_bounded() -> None:
+    marks = Marks([Clause(("cats",))])
+    long = "日" * MAX_MARKED + " cats"
+    assert "<mark>" not in mark_text(long, marks)
+    assert "<mark>" in mark_text("cats", marks)
+    for _ in range(100):
+        mark_text(long, marks)
+    assert mark_text("cats", marks) == "cats"
+    assert marks.left == 0

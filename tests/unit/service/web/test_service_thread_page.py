@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from network.server.listener import serving_in_thread
 from service.web.rendering import public_origin
 from service.web.routes import page_routes
-from service.web.thread_page import DEPTH, HEIGHT
+from service.web.thread_page import DEPTH, HEIGHT, find_earlier
 
 DEEP = HEIGHT + 5
 
@@ -124,3 +124,21 @@ def test_profile_posts_have_no_replies(site: Site) -> None:
 )
 def test_public_origin_is_that_of_a_did_web(service: str, origin: str | None) -> None:
     assert public_origin(service) == origin
+
+
+@pytest.mark.parametrize(
+    ("uri", "found"),
+    [
+        ("at://did:web:x.org/app.bsky.feed.post/a", True),
+        ("at://did:web:x.org/app.bsky.feed.post/a/b", False),
+        ("at://did:web:x.org/app.bsky.feed.post", False),
+        ("at://did:web:x.org/app.bsky.feed.like/app.bsky.feed.post", False),
+        ("/app.bsky.feed.post/", False),
+        (7, False),
+        (None, False),
+    ],
+)
+def test_earlier_post_of_an_odd_reply_is_left_out(uri: Any, found: bool) -> None:
+    record = {"reply": {"parent": {"uri": uri}}}
+    assert find_earlier({"post": {"record": record}}) == (uri if found else None)
+    assert find_earlier({"post": {"record": {"reply": [uri]}}}) is None
