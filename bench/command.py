@@ -26,6 +26,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _MODULES: Final = {
     "import": "imports",
     "relevance": "relevance.run",
+    "search": "search.run",
     "matches": "search.matches",
 }
 # Options of the benchmarks.

@@ -1,13 +1,14 @@
 """Tables of the search engines, which can be wiped and filled again.
 
-search_document_N  words and filters of a record with text, in one tsvector; 0 holds
-                   the newest records, the last the oldest.
-search_slice       lower bound and number of records of each of these tables.
-search_actor       handle, name and description of an account.
-search_word        number of documents of a word or filter, and its misspelt forms.
-search_engine      which indexes of an engine outside Postgres answer.
+- search_document_N: words and filters of a record in one tsvector, the newest in 0
+- search_slice: lower bound and number of records of each of these tables
+- search_actor: handle, name and description of an account
+- search_word: number of documents of a word or filter, and its misspelt forms
+- search_engine: which indexes of an engine outside Postgres answer
 
-The view `search_document` holds all records. Topics of posts, for any engine:
+The view `search_document` holds all records.
+
+Topics of posts, for any engine:
 
 search_topic       tags and link domains of the posts of the last hours.
 search_topic_hour  distinct accounts by topic and hour, for a week.

@@ -20,6 +20,8 @@ from storage.records.addresses import Address
 
 NDCG_DEPTH: Final = 10
 RECALL_DEPTH: Final = 50
+_TRIES: Final = 4
+_PAUSE_S: Final = 1.0
 SORTS: Final[tuple[Sort, ...]] = ("top", "latest")
 
 
@@ -141,10 +143,13 @@ def _own(lang: str, found: Sequence[str]) -> list[str]:
 
 
 def _try(search: Search, text: str, sort: Sort, limit: int) -> Sequence[Address]:
-    try:
-        return search(text, sort, limit)
-    except TooCostlyError:
-        return ()
+    for _ in range(_TRIES):
+        try:
+            return search(text, sort, limit)
+        except TooCostlyError:
+            # Another program may keep the machine busy.
+            time.sleep(_PAUSE_S)
+    return ()
 
 
 def _mentions(placed: Sequence[Placed]) -> Mapping[tuple[str, str], list[str]]:

@@ -38,7 +38,7 @@ SPOILED = {
     "INSERT INTO resync_buffer (actor, seq, event) VALUES (%(actor)s, 1, '')": "wait",
     "INSERT INTO search_outbox (actor, collection, rkey) VALUES (1, 0, 0)": "wait",
     "DELETE FROM search_actor WHERE actor = %(actor)s": "accounts in search",
-    "DELETE FROM search_document WHERE actor = %(actor)s": "posts in search",
+    "DELETE FROM search_document_0 WHERE actor = %(actor)s": "posts in search",
 }
 
 

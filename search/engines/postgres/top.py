@@ -41,8 +41,8 @@ _UNRANKED: Final = 20_000
 _FIRST_TIER: Final = 1
 _LAST_TIER: Final = len(TIERS) + 1
 _WEIGHTS: Final = "{0.2, 0.4, 0.4, 1.0}"
-_NORMALIZED: Final = 1 | 32
-"""Divide by the logarithm of the length, then map to 0…1."""
+_NORMALIZED: Final = 32
+"""Map the rank to 0…1."""
 _DAY: Final = 86_400
 _SCORE: Final = f"""
 coalesce(CASE WHEN d.collection = {POST} THEN (
@@ -55,7 +55,7 @@ coalesce(CASE WHEN d.collection = {POST} THEN (
 """
 _RANK: Final = f"""
 (ln(1 + greatest(0, {_SCORE})) / ln(4)
- + 40 * ts_rank_cd('{_WEIGHTS}', d.tsv, %s::tsquery, {_NORMALIZED})
+ + 25 * ts_rank_cd('{_WEIGHTS}', d.tsv, %s::tsquery, {_NORMALIZED})
  + 0.5 / (1 + greatest(0, extract(epoch FROM %s::timestamptz - d.ts)::float8)
            / {30 * _DAY})
 )::float8

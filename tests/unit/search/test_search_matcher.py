@@ -5,9 +5,10 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_documents import DIDS, START, document
+from sample_documents import DIDS, POST, START, document
 
 from search.documents import RecordDocument
+from search.engines.postgres import PostgresEngine
 from search.matches.matcher import Matcher, is_listed, rarest_terms
 from search.query.nodes import (
     NOTHING,
@@ -24,6 +25,8 @@ from search.query.nodes import (
 from search.query.parser import parse_query
 from search.terms import holds, read_terms
 from storage.collections import FEED_GENERATOR, FEED_POST
+from storage.postgres.pool import Pool
+from storage.records.addresses import Address
 
 POSTS = (FEED_POST,)
 TOKENS = ("cat", "cats", "dog", "catalog", "日本", "本語", "👍")
@@ -147,3 +150,52 @@ def test_document_checks_few_of_many_queries() -> None:
     # After the first documents no query is listed under "the".
     assert "the" not in matcher._by_term
     assert any_of() == NOTHING
+
+
+SAMPLE = [
+    document(1, "The quick brown fox", langs=("en-US",), tags=("Fox",)),
+    document(2, "A slow brown bear sleeps", langs=("en",), actor=2),
+    document(3, "Un café très bon", langs=("fr",), actor=2),
+    document(4, "日本語の天気", langs=("ja",), actor=3),
+    document(
+        5,
+        "see https://www.example.com/a/",
+        domains=("www.example.com",),
+        urls=("https://www.example.com/a/",),
+        features=("link",),
+        mentions=(DIDS[3],),
+    ),
+    document(6, "it's 🌞 o'clock, a sunny fox-hunt", alt="a brown bear"),
+    document(7, "ภาษาไทย สวัสดีครับ", title="brown fox"),
+    document(8, "안녕하세요 세계", tags=("세계",)),
+]
+QUERIES = [
+    "brown", "brown -bear", '"brown fox"', '"brown bear"', "fox OR bear", "#fox",
+    "-lang:en brown", "cafe", "天気", "日本", "語の", "สวัสดี", "세계", "#세계", "🌞",
+    "domain:example.com", "url:https://www.example.com/a", "has:link", "it's",
+    f"mentions:{DIDS[3]}", f"from:{DIDS[2]}", f"-from:{DIDS[1]} -is:reply",
+    "brown (fox OR sleeps) -slow", "fox-hunt", "-(fox OR bear) -brown", "sunny fox",
+    "since:2026-01-01T00:03:00Z brown", "until:2026-01-01T00:03:00Z brown",
+]  # fmt: skip
+
+
+def test_matches_are_those_of_the_postgres_engine(pool: Pool) -> None:
+    engine = PostgresEngine(pool)
+    with pool.connection() as conn:
+        for number, did in DIDS.items():
+            conn.execute("INSERT INTO actor (id, did) VALUES (%s, %s)", (number, did))
+        engine.put(conn, SAMPLE)
+    matcher = Matcher()
+    queries = [parse(text) for text in QUERIES]
+    for number, query in enumerate(queries):
+        matcher.put(number, query, POSTS)
+    found: dict[int, set[Address]] = {number: set() for number in range(len(queries))}
+    for each in SAMPLE:
+        for number in matcher.match(each):
+            found[number].add(each.address)
+    for number, query in enumerate(queries):
+        page = engine.search_records(query, collections=[POST], limit=50)
+        # Records that match less may follow those that match every word.
+        exact = {hit.address for hit in page.hits[: len(found[number])]}
+        assert exact == found[number], QUERIES[number]
+        assert found[number], QUERIES[number]

@@ -16,7 +16,7 @@ from search.engines.contract import SearchEngine
 from search.engines.meilisearch.engine import MeilisearchEngine
 from search.engines.meilisearch.index_client import MeiliClient
 from search.engines.opensearch.cluster_client import OpenSearchClient
-from search.engines.opensearch.engine import OpenSearchEngine
+from search.engines.opensearch.cluster_engine import OpenSearchEngine
 from search.engines.postgres import PostgresEngine
 from storage.postgres.pool import Pool
 

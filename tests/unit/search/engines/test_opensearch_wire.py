@@ -18,7 +18,7 @@ from search.engines.opensearch.cluster_client import (
     OpenSearchClient,
     OpenSearchError,
 )
-from search.engines.opensearch.engine import OpenSearchEngine
+from search.engines.opensearch.cluster_engine import OpenSearchEngine
 from search.query.parser import parse_query
 from storage.postgres.pool import Conn, Pool
 from storage.records.addresses import Address

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Final, Literal
 
 from bench.index import Index
-from bench.posts import Posts
+from bench.search.posts import Posts
 from search.engines.postgres.tsvector import encode_clause
 from search.query.nodes import Words
 from search.text.tokens import query_tokens

@@ -6,7 +6,7 @@ import psycopg
 
 from bench.index import Index
 from bench.metric import Progress
-from bench.posts import START
+from bench.search.posts import START
 from search.engines.postgres.slices import (
     CAPS,
     READ_SLICES,

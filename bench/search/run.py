@@ -17,10 +17,10 @@ import psycopg
 
 from bench.index import Index, open_index
 from bench.metric import Metric, Progress, quantile
-from bench.posts import Posts
 from bench.process import cpu_seconds
-from bench.search_copies import multiply
-from bench.search_queries import Kind, Workload, make_workload
+from bench.search.copies import multiply
+from bench.search.posts import Posts
+from bench.search.queries import Kind, Workload, make_workload
 from search.engines.contract import TooCostlyError
 from search.engines.postgres import PostgresEngine
 from search.query.nodes import Query
