@@ -4,8 +4,8 @@ The steps are exact matches, words with the same stems, words that begin like th
 one, misspelt words mended, and all words except one. A later step begins only if the
 first page is not full, and leaves out what the steps before it found.
 
-If nothing else is found, one of two words is enough in the order of relevance, and one
-character of a long word may be wrong in a script without spaces.
+In the order of relevance, one of two words is enough if nothing else is found. In a
+script without spaces, one character of a long word may then be wrong.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ class Ladder:
 
     search: Rung
     mend: Callable[[Sequence[str]], Mended]
+    is_common: Callable[[str], bool] = lambda _: False
+    """Return True for a word that nobody types as the beginning of another."""
 
     def climb(
         self, query: Query, limit: int, after: list[Any] | None = None
@@ -87,7 +89,7 @@ class Ladder:
             last = step
             if step is Step.MENDED and step > first:
                 mended = self.mend(mendable_words(query))
-            narrowed = narrow(query, step, mended)
+            narrowed = narrow(query, step, mended, self.is_common)
             if narrowed is not None:
                 hits = self.search(narrowed, limit - len(found), rest)
                 found += [(step, hit) for hit in hits]
@@ -129,13 +131,18 @@ def mendable_words(query: Query) -> list[str]:
     ]
 
 
-def narrow(query: Query, step: int, mended: Mended) -> Query | None:
+def narrow(
+    query: Query,
+    step: int,
+    mended: Mended,
+    is_common: Callable[[str], bool] = lambda _: False,
+) -> Query | None:
     """Return what a step searches, without what the steps before it found.
 
     None if it would find nothing more.
     """
     parts = required(query.where)
-    begun = _begin_last(parts)
+    begun = _begin_last(parts, is_common)
     if step == Step.EXACT:
         return query
     stemmed = _with_stems(parts)
@@ -219,14 +226,18 @@ def _with_stem(part: Node, langs: Sequence[str]) -> Node:
     return any_of(*forms, *(Words((stem,)) for stem in stems if stem != word))
 
 
-def _begin_last(parts: Sequence[Node]) -> list[Node]:
+def _begin_last(parts: Sequence[Node], is_common: Callable[[str], bool]) -> list[Node]:
     """Return the parts with the last single word as the beginning of a word."""
     begun = [*parts]
     for i in reversed(range(len(parts))):
         part = parts[i]
         if isinstance(part, Words):
             word = part.tokens[-1]
-            if len(part.tokens) == 1 and len(word) >= _SHORTEST_PREFIX:
+            if (
+                len(part.tokens) == 1
+                and len(word) >= _SHORTEST_PREFIX
+                and not is_common(word)
+            ):
                 begun[i] = Words(part.tokens, prefix=True)
             break
     return begun

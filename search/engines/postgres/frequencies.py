@@ -24,11 +24,11 @@ _EXACT: Final = 20_000
 """Up to this number of documents words of a single one are written too."""
 _FLUSH_SHARE: Final = 20
 """Changes are written when they concern one in so many documents, …"""
-_FLUSH_EVERY: Final = 5_000
+_FLUSH_EVERY: Final = 2_000
 """… or this number, …"""
 _FLUSH_S: Final = 10.0
 """… or after so long."""
-_MOST_WRITTEN: Final = 8_000
+_MOST_WRITTEN: Final = 3_000
 _MOST_WAITING: Final = 300_000
 RARE: Final = 100_000
 """A word of fewer than one in so many documents is forgotten in time."""

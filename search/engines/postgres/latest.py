@@ -102,19 +102,23 @@ class _Latest:
         where = self.conditions.where(self.more)
         slices = list(stretches_of(self.reading, self.span))
         found: list[Key] = []
+        rate = self.expected.rate
         while slices and len(found) < self.limit:
             one, need = slices[0], self.limit - len(found)
-            rate = self.expected.rate
             rows = need * 2 / rate if rate else float("inf")
-            matches = rate * one.documents
-            read = matches + self.expected.scanned * one.documents * _SCAN
+            read = (rate + self.expected.scanned * _SCAN) * one.documents
             if one.is_short or not self._has_index or rows <= max(200, read):
                 length = FEW if one.is_short else rows
-                found += self._walk(one.slice, where, need, length)
-                slices = slices[1:]
-                continue
-            group, slices = self._group(slices, need)
-            found += self._read(group, where, need)
+                got = self._walk(one.slice, where, need, length)
+                passed, slices = [one], slices[1:]
+            else:
+                passed, slices = self._group(slices, need, rate)
+                got = self._read([part.slice for part in passed], where, need)
+            found += got
+            if all(part.is_whole for part in passed):
+                # The words may be rarer together than each for itself says.
+                documents = sum(part.documents for part in passed)
+                rate = min(rate, (len(got) + 1) / max(1, documents))
         return found
 
     @property
@@ -125,16 +129,16 @@ class _Latest:
         return tiered or of.is_anchored or of.authors is not None
 
     def _group(
-        self, slices: Sequence[Stretch], need: int
-    ) -> tuple[list[Slice], list[Stretch]]:
+        self, slices: Sequence[Stretch], need: int, rate: float
+    ) -> tuple[list[Stretch], list[Stretch]]:
         """Return the slices to read at once: until they should hold enough."""
         expected, size = 0.0, 0
         for one in slices:
             size += 1
-            expected += self.expected.rate * one.documents
+            expected += rate * one.documents
             if expected >= need / 2:
                 break
-        return [one.slice for one in slices[:size]], [*slices[size:]]
+        return [*slices[:size]], [*slices[size:]]
 
     def _walk(self, one: Slice, where: Condition, need: int, rows: float) -> list[Key]:
         """Return matches along the time index; to the end of the slice if need be."""
@@ -236,6 +240,7 @@ class Stretch:
     slice: Slice
     documents: int
     is_short: bool = False
+    is_whole: bool = False
 
 
 def stretches_of(reading: Reading, span: Span) -> Iterator[Stretch]:
@@ -246,7 +251,15 @@ def stretches_of(reading: Reading, span: Span) -> Iterator[Stretch]:
             few = FEW
             if span.since is not None and one.documents > FEW:
                 few = _count_few(reading, one, span)
-            yield Stretch(one, few if few < FEW else one.documents, few < FEW)
+            whole = span.since is None and (
+                span.before is None
+                or (
+                    (newer is not None and newer.bound is not None)
+                    and span.before > newer.bound
+                )
+            )
+            size = few if few < FEW else one.documents
+            yield Stretch(one, size, few < FEW, whole)
         newer = one
 
 

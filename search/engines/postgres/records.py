@@ -19,6 +19,8 @@ from search.ladder import Ladder, Mended
 from search.query.nodes import Query
 from storage.records.addresses import Address
 
+_COMMON: Final = 500
+"""A word of more documents, and more than one in so many, is whole."""
 _VERY_RARE: Final = 3
 """A word of no more documents may be misspelt; more where there are many documents."""
 
@@ -34,7 +36,8 @@ class RecordSearch:
 
     def find(self, query: Query, limit: int, after: list[Any] | None) -> RecordPage:
         """Return a page of records."""
-        page = Ladder(self._step, self._mend).climb(query, limit, after)
+        ladder = Ladder(self._step, self._mend, self._is_common)
+        page = ladder.climb(query, limit, after)
         if page.total is not None:
             return page
         expected = int(self._exact)
@@ -66,6 +69,10 @@ class RecordSearch:
             return {}
         sql = "SELECT did, id FROM actor WHERE did = ANY(%s)"
         return dict(self.reading.rows(sql, [dids]))
+
+    def _is_common(self, word: str) -> bool:
+        documents = self.frequencies.find(self.reading, [word])[word]
+        return documents > max(_COMMON, self.reading.total // _COMMON)
 
     def _mend(self, words: Sequence[str]) -> Mended:
         known = self.frequencies.find(self.reading, words)
