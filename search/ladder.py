@@ -4,8 +4,8 @@ The steps are exact matches, words with the same stems, words that begin like th
 one, misspelt words mended, and all words except one. A later step begins only if the
 first page is not full, and leaves out what the steps before it found.
 
-If nothing else is found, one of two words is enough in the order of relevance, and one
-character of a long word may be wrong in a script without spaces.
+In the order of relevance, one of two words is enough if nothing else is found. In a
+script without spaces, one character of a long word may then be wrong.
 """
 
 from __future__ import annotations

@@ -29,20 +29,24 @@ def found_records(
     """Return the records of a collection that an engine finds.
 
     The notes have the number of hits, hidden ones included, and the mended words, each
-    if there are any.
+    if there are any. The number is exact if all hits were read, else the engine's.
     """
     notes: dict[str, Any] = {}
+    from_start = False
+    read = 0
 
     def fetch(after: Keyset | None, limit: int) -> list[Entry[Address]]:
+        nonlocal from_start, read
         with in_time():
             page = context.app.engine.search_records(
                 query, collections=[collection], limit=limit, after=after
             )
-        total = page.total
-        if total is None and after is None and len(page.hits) < limit:
-            total = len(page.hits)
-        if total is not None:
-            notes.setdefault(HITS_TOTAL, total)
+        from_start = from_start or after is None
+        read += len(page.hits)
+        if from_start and len(page.hits) < limit:
+            notes[HITS_TOTAL] = read
+        elif page.total is not None:
+            notes[HITS_TOTAL] = max(page.total, read, notes.get(HITS_TOTAL, 0))
         if page.mended:
             notes.setdefault(MENDED, page.mended)
         return [Entry(hit.address, hit.keyset) for hit in page.hits]

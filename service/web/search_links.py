@@ -47,6 +47,7 @@ _LANGUAGES: Final = {
     "pl": "Polish",
 }
 _SHOWN_LANGUAGES: Final = 4
+_SHOWN_COLLECTIONS: Final = 5
 # Form fields that become operators of the query.
 _FIELDS: Final = {
     "author": "from",
@@ -68,9 +69,10 @@ class Chip:
     active: bool = False
 
 
-def page_link(tab: str, query: str) -> str:
-    """Return the link to the results of a query."""
-    return "?" + urlencode({"q": query, "tab": tab})
+def page_link(tab: str, query: str, collection: str = "") -> str:
+    """Return the link to the results of a query, perhaps of one collection."""
+    only = {"collection": collection} if collection else {}
+    return "?" + urlencode({"q": query, "tab": tab} | only)
 
 
 def read_tab(asked: Any, has_query: bool) -> str:
@@ -108,19 +110,35 @@ def make_tabs(query: str, current: str) -> list[tuple[str, str, bool]]:
     ]
 
 
+def collection_chips(query: str, only: str, found: Iterable[str]) -> list[Chip]:
+    """Return the chosen collection, or the most common ones of the results."""
+    if only:
+        return [Chip(only[:_LONGEST_LABEL], page_link("any", query), active=True)]
+    common = Counter(found).most_common(_SHOWN_COLLECTIONS)
+    return [Chip(name, page_link("any", query, name)) for name, _ in common]
+
+
 def make_chips(
-    query: str, tab: str, languages: Iterable[str], today: datetime
+    query: str,
+    tab: str,
+    languages: Iterable[str],
+    today: datetime,
+    collection: str = "",
 ) -> list[Chip]:
     """Return the active operators of a query, then those that a click adds."""
     parts = find_operators(query)
+
+    def link(text: str) -> str:
+        return page_link(tab, text, collection)
+
     chips = [
-        Chip(_label(query, part), page_link(tab, parts.without(part)), active=True)
+        Chip(_label(query, part), link(parts.without(part)), active=True)
         for part in parts.operators
     ]
 
     def add(label: str, operator: str, text: str = query) -> None:
         if parts.find(operator) is None:
-            chips.append(Chip(label, page_link(tab, add_operator(text, operator))))
+            chips.append(Chip(label, link(add_operator(text, operator))))
 
     if tab in ("people", "feeds"):
         return chips

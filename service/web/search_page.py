@@ -32,6 +32,7 @@ from service.web.richtext import Marks
 from service.web.search_links import (
     POST_TABS,
     Chip,
+    collection_chips,
     fold_fields,
     make_chips,
     make_tabs,
@@ -69,10 +70,12 @@ class SearchPage:
         typed = asked.get("q", "").strip()[:_LONGEST]
         query = fold_fields(typed, asked)
         tab = read_tab(asked, bool(query))
+        only = asked.get("collection", "") if tab == "any" else ""
         values: dict[str, Any] = {
             "title": query or "Search",
             "q": query,
             "tab": tab,
+            "only": only,
             "tabs": make_tabs(query, tab),
             "chips": [],
             "marks": Marks(_clauses(query)),
@@ -88,17 +91,20 @@ class SearchPage:
             return values
         context = self._frame.context(request, f"{SEARCH_CURSOR}.{tab}")
         params = {"limit": PAGE_SIZE} | cursor_of(request)
+        if only:
+            params["collection"] = [only]
         try:
             answer = _search(context, tab, query, params)
         except XrpcError as error:
             if error.status != 400:
                 raise
-            return values | {"error": error.message, "chips": _chips(values)}
+            return values | {"error": error.message, "chips": _chips(values, only)}
         values |= {name: answer.get(name, []) for name in _RESULTS}
         mended = [Clause((searched,)) for _, searched in values[MENDED]]
         values["marks"] = Marks([*_clauses(query), *mended])
-        values["next"] = _next(tab, query, answer.get("cursor"))
-        values["chips"] = _chips(values)
+        link = page_link(tab, query, only)
+        values["next"] = _next(link, answer.get("cursor"))
+        values["chips"] = _chips(values, only)
         if query:
             is_first = "cursor" not in params
             values["total"] = _total(tab, answer, is_first=is_first)
@@ -138,14 +144,19 @@ def _clauses(query: str) -> Sequence[Clause]:
     return [*found]
 
 
-def _chips(values: dict[str, Any]) -> list[Chip]:
+def _chips(values: dict[str, Any], only: str) -> list[Chip]:
     languages = [
         found
         for view in values["posts"]
         for name in _declared(view["record"])
         if (found := primary_language(name))
     ]
-    return make_chips(values["q"], values["tab"], languages, utc_now())
+    query, tab = values["q"], values["tab"]
+    collections = [view["uri"].split("/")[3] for view in values["records"]]
+    return [
+        *collection_chips(query, only, collections if tab == "any" else ()),
+        *make_chips(query, tab, languages, utc_now(), only),
+    ]
 
 
 def _declared(record: dict[str, Any]) -> list[str]:
@@ -154,10 +165,8 @@ def _declared(record: dict[str, Any]) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def _next(tab: str, query: str, cursor: str | None) -> str | None:
-    if cursor is None:
-        return None
-    return f"{page_link(tab, query)}&{urlencode({'cursor': cursor})}"
+def _next(link: str, cursor: str | None) -> str | None:
+    return None if cursor is None else f"{link}&{urlencode({'cursor': cursor})}"
 
 
 def _total(tab: str, answer: dict[str, Any], *, is_first: bool) -> str | None:

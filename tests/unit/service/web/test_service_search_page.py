@@ -11,13 +11,16 @@ from urllib.parse import parse_qs, quote, urlsplit
 import httpx
 import pytest
 from appview_world import serve_world
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markupsafe import escape
 from small_world import PICTURE, World, did
 from small_world import fill as fill_small
 from starlette.applications import Starlette
 
 from network.server.listener import serving_in_thread
 from search.query.operator_parts import add_operator, find_operators
-from search.text.tokens import Clause
+from search.text.tokens import Clause, tokenize
 from service.web.moments import exact_time, short_age, show_moment, show_written
 from service.web.richtext import MAX_MARKED, Marks, mark_text, render_text
 from service.web.routes import page_routes, show_unknown_paths
@@ -81,6 +84,11 @@ def read(url: str, status: int = 200) -> str:
         ("q=foreign&tab=feeds", "<mark>Foreign</mark>"),
         ("q=soup&tab=any", "com.example.recipe.dish"),
         ("q=soup&tab=any", "Lantern &lt;<mark>soup</mark>&gt;"),
+        ("q=soup&tab=any&collection=com.example.*", "Lantern"),
+        ("q=soup&tab=any&collection=com.example.*", "Remove com.example.*"),
+        ("q=soup&tab=any&collection=com.example.other", "Nothing found"),
+        ("q=soup&tab=any&collection=<b>", "is neither an NSID nor a prefix"),
+        ("q=lantern&tab=any", "&amp;collection=com.example.recipe.dish"),
         ("q=" + LONG_WORD[:200], LONG_WORD),
         ("q=quokka&sort=latest", 'aria-current="page">Latest'),
         ("q=quokka", 'aria-current="page">Top'),
@@ -159,6 +167,28 @@ def test_operators_of_a_query_are_found(
 ) -> None:
     assert [part.name for part in find_operators(text).operators] == found
     assert add_operator(text, "has:video") == added
+
+
+@settings(max_examples=60)
+@given(text=st.text(st.sampled_from(' "()-:OR|lang:de#@x\0“。'), max_size=40))
+def test_operators_lie_in_the_query(text: str) -> None:
+    parts = find_operators(text)
+    places = [place for part in parts.operators for place in (part.start, part.end)]
+    assert places == sorted(places)
+    for part in parts.operators:
+        assert text[part.start : part.end].lstrip("-").lower().startswith(part.name)
+    for chip in make_chips(text, "any", (), NOW):
+        assert chip.href.startswith("?q=")
+
+
+@settings(max_examples=60)
+@given(text=st.text(max_size=60), word=st.text(min_size=1, max_size=5))
+def test_highlights_keep_the_text(text: str, word: str) -> None:
+    marks = Marks(
+        [Clause(tuple(tokenize(word)), prefix=True)] if tokenize(word) else []
+    )
+    shown = str(mark_text(text, marks)).replace("<mark>", "").replace("</mark>", "")
+    assert html.unescape(shown) == html.unescape(str(escape(text)))
 
 
 def test_form_fields_become_operators() -> None:
