@@ -43,6 +43,13 @@ _LAST_TIER: Final = len(TIERS) + 1
 _WEIGHTS: Final = "{0.2, 0.4, 0.4, 1.0}"
 _NORMALIZED: Final = 32
 """Map the rank to 0…1."""
+_WORDS: Final = 2.0
+_WORDS_OF_FEW: Final = 25.0
+"""Weight of words beside reactions, and where all matches are ranked at once.
+
+Many matches are in the order of their reactions; of few, those about the words come
+first. Both are from `bench relevance`.
+"""
 _DAY: Final = 86_400
 _SCORE: Final = f"""
 coalesce(CASE WHEN d.collection = {POST} THEN (
@@ -55,7 +62,7 @@ coalesce(CASE WHEN d.collection = {POST} THEN (
 """
 _RANK: Final = f"""
 (ln(1 + greatest(0, {_SCORE})) / ln(4)
- + 25 * ts_rank_cd('{_WEIGHTS}', d.tsv, %s::tsquery, {_NORMALIZED})
+ + %s * ts_rank_cd('{_WEIGHTS}', d.tsv, %s::tsquery, {_NORMALIZED})
  + 0.5 / (1 + greatest(0, extract(epoch FROM %s::timestamptz - d.ts)::float8)
            / {30 * _DAY})
 )::float8
@@ -191,6 +198,7 @@ class _Top:
 
     def _rank(self, place: Place, need: int, more: str) -> list[Hit] | None:
         cap = _CAP * 2 if place.at else _CAP
+        is_whole = place.low == _FIRST_TIER and place.high > _LAST_TIER
         source, values = self._source(place, more, cap)
         below = "WHERE (rank, actor, collection, rkey) < (%s, %s, %s, %s)"
         rows = self.reading.rows(
@@ -202,6 +210,7 @@ class _Top:
             ORDER BY rank DESC, {_ADDRESS} LIMIT %s
             """,
             [
+                _WORDS_OF_FEW if is_whole else _WORDS,
                 self.conditions.ranked,
                 from_micros(place.frozen),
                 *values,

@@ -143,6 +143,13 @@ def test_latest_is_exact_to_the_end(world: World, word: str, limit: int) -> None
 def test_top_holds_everything_once(world: World, word: str, limit: int) -> None:
     seen = world.pages(word, limit, "top")
     assert sorted(seen) == sorted(world.expected(word))
+    likes = [
+        next(d.likes for d in world.documents.values() if d.address.rkey == k)
+        for k in seen
+    ]
+    tiers = [sum(n >= 4**k for k in range(1, 12)) for n in likes]
+    # Of few matches, those about the word come before the most liked.
+    assert word == "rare" or tiers[0] == max(tiers)
 
 
 @pytest.mark.parametrize(
