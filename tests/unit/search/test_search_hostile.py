@@ -164,12 +164,9 @@ def test_query_over_its_budget_is_refused(
 ) -> None:
     from search.engines.postgres import latest
 
-    monkeypatch.setattr(
-        latest, "SPAN", latest.SPAN + " AND (SELECT true FROM pg_sleep(0.4))"
-    )
-    monkeypatch.setattr(
-        latest, "HIDDEN", latest.HIDDEN + " AND (SELECT true FROM pg_sleep(0.4))"
-    )
+    slow = f" AND (SELECT true FROM pg_sleep({BUDGET_MS / 1000 + 0.1}))"
+    monkeypatch.setattr(latest, "SPAN", latest.SPAN + slow)
+    monkeypatch.setattr(latest, "HIDDEN", latest.HIDDEN + slow)
     with pytest.raises(TooCostlyError, match="add a word"):
         engine.search_records(Query(), collections=[POST], limit=5)
     monkeypatch.undo()
