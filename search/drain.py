@@ -81,7 +81,6 @@ def _drain_inside(
             return 0
         _tell(conn, engine, work)
         _finish(conn, texts, work, log_matches)
-        crashpoint(Crashpoint.OUTBOX_CLEARED)
     return len(work.entries)
 
 
@@ -106,7 +105,6 @@ def _drain_outside(
         _tell(None, engine, work)
         with whole_transaction(conn):
             _finish(conn, texts, work, log_matches)
-        crashpoint(Crashpoint.OUTBOX_CLEARED)
     return len(work.entries)
 
 
@@ -165,6 +163,7 @@ def _finish(
         log_matches(conn, new)
     crashpoint(Crashpoint.OUTBOX_MATCHED)
     delete_outbox(conn, [number for number, _, _ in work.entries])
+    crashpoint(Crashpoint.OUTBOX_CLEARED)
 
 
 def queue_records(conn: Conn, texts: Texts, actors: Collection[int]) -> None:

@@ -220,9 +220,9 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove that an account signed a record, without trust in the server.
+    """Prove that an account signed a record.
 
-    Exits 1 for a record that the account's signed repo does not hold.
+    The server of the proof need not be trusted. Exits 1 for a record that the account's signed repo does not hold.
     """
     from service.cli.groups import read_config
     from service.cli.verify import verify as command

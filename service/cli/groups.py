@@ -21,7 +21,7 @@ Accounts = Annotated[
 
 # Group -> its line in the list of commands. The group `x` is service.cli.x:app.
 GROUPS: Final = {
-    "bench": "Measure this machine: verify, import, ingest, backfill, serve.",
+    "bench": "Measure parts of Bigworld on this machine.",
     "db": "Back up, restore or migrate the databases.",
     "repo": "List, export, audit or resync repos.",
     "host": "List, add, remove, ban, limit or recrawl hosts.",

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import structlog
 from celery import Celery
@@ -87,16 +88,20 @@ def main() -> None:
         sink = IndexWriter(pool, interner, lambda: None)
         open_clients = clients_opener(world, settings)(pool)
         side = WriteSide(
+            config,
             settings,
             url,
             pool,
             engine,
-            sink,
-            open_clients,
-            CrawlTasks(settings, pool, sink, open_clients),
-            lambda: None,
-            interner,
-            0.0,
+            # Nobody saves a search here.
+            private=MagicMock(),
+            log_matches=lambda conn, documents: None,
+            index=sink,
+            open_clients=open_clients,
+            tasks=CrawlTasks(settings, pool, sink, open_clients),
+            on_written=lambda: None,
+            interner=interner,
+            audit_per_hour=0.0,
         )
         app = make_celery(broker_url, config)
         if world.get("planted"):

@@ -86,6 +86,7 @@ GOOD: dict[str, Any] = {
     "at-uri": POST,
     "nsid": "app.bsky.feed.post",
     "record-key": "self",
+    "uri": "https://example.com/",
     "cid": "bafyreie5737gdxlw5i64vzichcalba3z2v5n6icifvx5xytvske7mr3hpm",
     "integer": "1",
     "boolean": "true",

@@ -34,6 +34,8 @@ PROMISED = {
     "ingest": {"commits_per_s", "records_per_s", "bytes_per_link", "bytes_per_record"},
     "backfill": {"records_per_s", "peak_mib"},
     "relevance": {"bm25_ndcg10", "postgres_ndcg10", "postgres_typo_time"},
+    "search": {"indexed_per_server_cpu_s", "bytes_per_post", "top_right"},
+    "matches": {"matches_per_s", "applied_to_matched_p99_s"},
     "serve": {
         "search_recent_p99_ms",
         "search_top_p99_ms",
