@@ -222,7 +222,8 @@ def verify(
 ) -> None:
     """Prove that an account signed a record.
 
-    The server of the proof need not be trusted. Exits 1 for a record that the account's signed repo does not hold.
+    The server of the proof need not be trusted. Exits 1 for a record that the account's
+    signed repo does not hold.
     """
     from service.cli.groups import read_config
     from service.cli.verify import verify as command

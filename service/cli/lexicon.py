@@ -91,7 +91,10 @@ def add(
 def lookup(
     nsids: Annotated[list[str], typer.Argument(help="NSIDs of lexicons.")],
 ) -> None:
-    """Queue the lookup of lexicons by DNS; the worker does it within a minute."""
+    """Queue the lookup of lexicons by DNS.
+
+    The worker does it within a minute.
+    """
     for nsid in nsids:
         if not is_nsid(nsid):
             raise ConfigError(f"{nsid!r} is not an NSID")

@@ -50,7 +50,7 @@ def save(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Save a search: new records are matched, and streamed under its key."""
+    """Save a search; new records that match are streamed."""
     config = read_config()
     draft = Draft(
         " ".join(words),

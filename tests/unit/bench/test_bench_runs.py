@@ -216,7 +216,14 @@ def test_every_benchmark_has_a_name() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(PROMISED))
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Of these the quick run takes over half a minute.
+        pytest.param(name, marks=[pytest.mark.long] if name == "search" else [])
+        for name in PROMISED
+    ],
+)
 def test_quick_run_has_the_promised_metrics(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
