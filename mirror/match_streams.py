@@ -61,7 +61,8 @@ class StreamLimits:
 
 
 class MatchStreams:
-    """The two endpoints on one reader of the log."""
+    """Both endpoints of matches. Each object has its own reader of the log and its own
+    limit of streams."""
 
     def __init__(self, app: AppView, limits: StreamLimits | None = None) -> None:
         self._app = app

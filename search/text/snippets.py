@@ -35,7 +35,7 @@ _UNIT: Final = re.compile(
     rf"|[0-9#*]\ufe0f?{KEYCAP}"
     rf"|(?s:.)[{MARKS}\u1160-\u11ff\uff9e\uff9f]*"
 )
-"""What normalization may join: a letter with its marks, an emoji sequence."""
+"""A unit that normalization may join: a letter with its marks, or an emoji sequence."""
 _SPACE: Final = re.compile(r"\s")
 
 
@@ -62,7 +62,7 @@ class Snippet(NamedTuple):
     text: str
     spans: list[Span]
     start: int
-    """Where the part begins in the text."""
+    """Start of the part in the text."""
 
 
 def highlight(text: str, clauses: Iterable[Matched]) -> list[Span]:

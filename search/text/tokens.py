@@ -25,7 +25,7 @@ from search.text.words import (
 _MAX_CHARS_OF_TOKEN: Final = 64
 _MAX_CLAUSES: Final = 1_000
 _GAP: Final = re.compile(r"[.-]")
-"""What joins the words of a domain or a compound to one phrase."""
+"""Signs that join the words of a domain or a compound to one phrase."""
 
 
 @dataclass(frozen=True, slots=True)

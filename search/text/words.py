@@ -49,7 +49,7 @@ _ASCII_PIECE: Final = re.compile(_pattern("[a-z0-9]", "[a-z0-9]+"))
 _ASCII_LOOSE: Final = re.compile(
     r"[a-z0-9$]+(?:['`_.,+#]+[a-z0-9$]+)*(?:[+#]+(?![a-z0-9]))?"
 )
-"""What holds whole pieces, faster to find."""
+"""A run that holds whole pieces, faster to find."""
 _PIECE: Final = re.compile(
     _pattern(_PLAIN, rf"{_PLAIN}+(?:[{MARKS}]+{_PLAIN}*)*")
     + rf"|(?P<pairs>[{CJK}]+)|(?P<clusters>[{_SEA}]+)|(?P<emoji>{SEQUENCE})"
@@ -67,7 +67,7 @@ _GAARD: Final = re.compile(r"gaard[a-z]{0,20}")
 _JOINERS: Final = re.compile(r"['`_]+")
 _THOUSANDS: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
 _ENDINGS: Final = frozenset({"t", "s", "m", "d", "ll", "re", "ve"})
-"""What follows an apostrophe in contractions and possessives."""
+"""Endings after an apostrophe in contractions and possessives."""
 
 
 def is_unspaced(token: str) -> bool:
