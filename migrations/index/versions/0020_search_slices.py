@@ -1,6 +1,6 @@
 """Time slices and word counts of the postgres search engine.
 
-The index of earlier versions is dropped: `bigworld search rebuild` fills the new one.
+The index of earlier versions is dropped; every account is queued to be indexed anew.
 """
 
 from __future__ import annotations
