@@ -2,91 +2,28 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from importlib import import_module
+from pkgutil import walk_packages
 from typing import Final
 
+import appview
 from appview.app import AppView
 from appview.pipeline import Method
 from appview.views.checked import load_catalog
 from network.xrpc.server import XrpcServer
 
-METHODS: Final = (
-    "app.bsky.actor.getProfile",
-    "app.bsky.actor.getProfiles",
-    "app.bsky.actor.getSuggestions",
-    "app.bsky.actor.searchActors",
-    "app.bsky.actor.searchActorsTypeahead",
-    "app.bsky.feed.describeFeedGenerator",
-    "app.bsky.feed.getAuthorFeed",
-    "app.bsky.feed.getFeed",
-    "app.bsky.feed.getFeedGenerator",
-    "app.bsky.feed.getFeedGenerators",
-    "app.bsky.feed.getFeedSkeleton",
-    "app.bsky.feed.getLikes",
-    "app.bsky.feed.getPostThread",
-    "app.bsky.feed.getPosts",
-    "app.bsky.feed.getRepostedBy",
-    "app.bsky.feed.getSuggestedFeeds",
-    "app.bsky.feed.searchPosts",
-    "app.bsky.feed.searchPostsV2",
-    "app.bsky.graph.getFollowers",
-    "app.bsky.graph.getFollows",
-    "app.bsky.graph.getMutes",
-    "app.bsky.graph.getSuggestedFollowsByActor",
-    "app.bsky.graph.muteActor",
-    "app.bsky.graph.searchStarterPacks",
-    "app.bsky.graph.searchStarterPacksV2",
-    "app.bsky.graph.unmuteActor",
-    "app.bsky.unspecced.getOnboardingSuggestedStarterPacks",
-    "app.bsky.unspecced.getOnboardingSuggestedStarterPacksSkeleton",
-    "app.bsky.unspecced.getOnboardingSuggestedUsersSkeleton",
-    "app.bsky.unspecced.getPopularFeedGenerators",
-    "app.bsky.unspecced.getSuggestedFeeds",
-    "app.bsky.unspecced.getSuggestedFeedsSkeleton",
-    "app.bsky.unspecced.getSuggestedOnboardingUsers",
-    "app.bsky.unspecced.getSuggestedStarterPacks",
-    "app.bsky.unspecced.getSuggestedStarterPacksSkeleton",
-    "app.bsky.unspecced.getSuggestedUsers",
-    "app.bsky.unspecced.getSuggestedUsersForDiscover",
-    "app.bsky.unspecced.getSuggestedUsersForDiscoverSkeleton",
-    "app.bsky.unspecced.getSuggestedUsersForExplore",
-    "app.bsky.unspecced.getSuggestedUsersForExploreSkeleton",
-    "app.bsky.unspecced.getSuggestedUsersForSeeMore",
-    "app.bsky.unspecced.getSuggestedUsersForSeeMoreSkeleton",
-    "app.bsky.unspecced.getSuggestedUsersSkeleton",
-    "app.bsky.unspecced.getSuggestionsSkeleton",
-    "app.bsky.unspecced.getTaggedSuggestions",
-    "app.bsky.unspecced.getTrendingTopics",
-    "app.bsky.unspecced.getTrends",
-    "app.bsky.unspecced.getTrendsSkeleton",
-    "app.bsky.unspecced.searchActorsSkeleton",
-    "app.bsky.unspecced.searchPostsSkeleton",
-    "app.bsky.unspecced.searchStarterPacksSkeleton",
-    "bigworld.link.getBacklinkCounts",
-    "bigworld.link.getBacklinks",
-    "bigworld.search.deleteSavedSearch",
-    "bigworld.search.explain",
-    "bigworld.search.listRecords",
-    "bigworld.search.listSavedSearches",
-    "bigworld.search.putSavedSearch",
-    "bigworld.search.searchRecords",
-    "blue.microcosm.links.getBacklinkDids",
-    "blue.microcosm.links.getBacklinks",
-    "blue.microcosm.links.getBacklinksCount",
-    "blue.microcosm.links.getManyToManyCounts",
-    "com.atproto.identity.resolveHandle",
-    "com.atproto.sync.requestCrawl",
-)
-"""Each is a module with a `METHOD`: app.bsky.feed.getPosts is
-appview/app_bsky/feed/get_posts.py."""
+AUTHORITIES: Final = ("app", "bigworld", "blue", "com")
+"""First parts of NSIDs. A package `appview/app_bsky` holds methods of app.bsky."""
+_GROUPS: Final = frozenset({"skeleton"})
+"""Folders that are no part of an NSID: too many files for one."""
 
 
 def add_methods(server: XrpcServer, app: AppView) -> None:
     """Register every method of the read side on `server`."""
     load_catalog()
-    for nsid in METHODS:
-        add_method(server, app, nsid, load_method(nsid))
+    for nsid, module in find_methods():
+        add_method(server, app, nsid, import_module(module).METHOD)
 
 
 def add_method(server: XrpcServer, app: AppView, nsid: str, method: Method) -> None:
@@ -94,17 +31,24 @@ def add_method(server: XrpcServer, app: AppView, nsid: str, method: Method) -> N
     server.add(nsid, method.handler(app, server), method.auth)
 
 
-def load_method(nsid: str) -> Method:
-    """Import the method of an NSID."""
-    method: Method = import_module(module_of(nsid)).METHOD
-    return method
+def find_methods() -> Iterator[tuple[str, str]]:
+    """Yield each method's NSID and module, which has a `METHOD`.
+
+    `appview/app_bsky/feed/get_posts.py` serves app.bsky.feed.getPosts.
+    """
+    for found in walk_packages(appview.__path__, "appview."):
+        nsid = nsid_of(found.name)
+        if nsid is not None and not found.ispkg:
+            yield nsid, found.name
 
 
-def module_of(nsid: str) -> str:
-    """Return the name of the module that holds a method."""
-    authority, domain, *path, name = nsid.split(".")
-    if path[-1:] == ["unspecced"] and name.endswith("Skeleton"):
-        # Too many for one folder.
-        path.append("skeleton")
-    file = re.sub(r"(?=[A-Z])", "_", name).lower()
-    return ".".join(("appview", f"{authority}_{domain}", *path, file))
+def nsid_of(module: str) -> str | None:
+    """Return the NSID that a module's name stands for; None outside the methods."""
+    _, package, *path = module.split(".")
+    authority, _, domain = package.partition("_")
+    if authority not in AUTHORITIES or not domain or not path:
+        return None
+    first, *words = path.pop().split("_")
+    name = first + "".join(word.capitalize() for word in words)
+    groups = [part for part in path if part not in _GROUPS]
+    return ".".join((authority, domain, *groups, name))
