@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from appview.hydration.actors import Actor, Relation, load_actors, load_relations
@@ -30,7 +31,7 @@ from appview.own_feeds import find_feed_addresses, load_own_feeds, own_actors
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
 from protocol.data.cid import cid_to_text
-from protocol.syntax import is_at_uri
+from protocol.syntax import is_at_uri, tid_from_int
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
 from storage.records.addresses import (
     Address,
@@ -40,6 +41,7 @@ from storage.records.addresses import (
 )
 from storage.records.record_allowance import Allowance
 
+NSIDS: Final = {number: nsid for nsid, number in COLLECTION_IDS.items()}
 _NAMED = frozenset({GENERATOR, LIST, STARTER_PACK, LABELER})
 MAX_QUOTES: Final = 2
 """Levels of quotes: a post, the one it quotes, and the one quoted there."""
@@ -74,6 +76,11 @@ class State:
         self.profile_allowance = Allowance(MAX_PROFILE_BYTES, MAX_PROFILE_ITEMS)
         self.repeats_left = MAX_REPEATED_BYTES
         self.restrictions = Restrictions(self)
+        self._together = 0
+        # Loaded at the end of `together`: accounts, and CIDs of subjects of labels.
+        self._wanted_actors: set[int] = set()
+        self._wanted_labels: dict[Address, str | None] = {}
+        self._wanted_names: set[Address] = set()
         self.loaded_actors: set[int] = set()
         self.actors: dict[int, Actor] = {}
         self.relations: dict[int, Relation] = {}
@@ -92,6 +99,22 @@ class State:
         self.by_uri: dict[str, Address] = {}
         self.rkeys: dict[int, str] = {}
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Load accounts, labels and AT-URIs at the end of the block, all at once.
+
+        Inside, they are not there yet.
+        """
+        self._together += 1
+        try:
+            yield
+            if self._together == 1:
+                self._load_wanted_actors()
+                self._load_wanted_labels()
+                self._load_wanted_names()
+        finally:
+            self._together -= 1
+
     def load_posts(
         self, addresses: Iterable[Address], *, quotes: int = MAX_QUOTES
     ) -> None:
@@ -100,12 +123,14 @@ class State:
         `quotes` is the number of levels of quotes.
         """
         wanted = {a for a in addresses if a.collection == POST}
-        self._load_posts(wanted - self.posts.keys())
-        # Posts first loaded as quotes need quotes of their own now.
-        shallow = {a for a in wanted & self.posts.keys() if self.quoted_to[a] < quotes}
-        if shallow:
-            self.quoted_to |= dict.fromkeys(shallow, quotes)
-            self._load_quoted([self.posts[a] for a in shallow], quotes - 1)
+        with self.together():
+            self._load_posts(wanted - self.posts.keys())
+            # Posts first loaded as quotes need quotes of their own now.
+            held = wanted & self.posts.keys()
+            shallow = {a for a in held if self.quoted_to[a] < quotes}
+            if shallow:
+                self.quoted_to |= dict.fromkeys(shallow, quotes)
+                self._load_quoted([self.posts[a] for a in shallow], quotes - 1)
 
     def _load_posts(self, wanted: set[Address]) -> None:
         if not wanted:
@@ -121,9 +146,14 @@ class State:
 
     def load_actors(self, ids: Iterable[int]) -> None:
         """Load accounts, their profiles and labels, and the viewer's follows."""
-        wanted = set(ids) - self.loaded_actors
+        with self.together():
+            self._wanted_actors |= set(ids) - self.loaded_actors
+
+    def _load_wanted_actors(self) -> None:
+        wanted = self._wanted_actors
         if not wanted:
             return
+        self._wanted_actors = set()
         self.loaded_actors |= wanted
         conn = self.session.conn
         fresh = wanted - self.actors.keys()
@@ -141,7 +171,7 @@ class State:
         self.records |= profiles
         self.declarations |= declarations
         versions = {address: record.cid for address, record in profiles.items()}
-        self._load_labels({**dict.fromkeys(map(account_subject, wanted)), **versions})
+        self._wanted_labels |= dict.fromkeys(map(account_subject, wanted)) | versions
 
     def profile_record(self, actor: int) -> Record | None:
         """Return the profile record of a loaded account."""
@@ -162,8 +192,9 @@ class State:
         The viewer's likes and blocks of them are loaded too.
         """
         wanted = {a for a in addresses if a.collection in _NAMED}
-        self._load_named(wanted - self.named.keys())
-        self.load_actors(a.actor for a in wanted if a in self.named)
+        with self.together():
+            self._load_named(wanted - self.named.keys())
+            self.load_actors(a.actor for a in wanted if a in self.named)
 
     def load_lists(self, addresses: Iterable[Address]) -> None:
         """Load lists of blocks and gates, without relations to their owners."""
@@ -211,6 +242,11 @@ class State:
     def _load_labels(self, subjects: Mapping[Address, str | None]) -> None:
         """Load the accepted labelers' labels. `subjects` gives the CID that is
         shown."""
+        with self.together():
+            self._wanted_labels |= subjects
+
+    def _load_wanted_labels(self) -> None:
+        subjects, self._wanted_labels = self._wanted_labels, {}
         dids = self.session.context.labelers.dids
         if not subjects or not dids:
             return
@@ -232,9 +268,22 @@ class State:
 
     def name(self, addresses: Iterable[Address]) -> None:
         """Load the AT-URIs of addresses, also of missing records."""
-        fresh = [a for a in addresses if a not in self.uris]
-        if fresh:
-            self.uris |= name_addresses_in(self.session.conn, fresh)
+        with self.together():
+            self._wanted_names.update(a for a in addresses if a not in self.uris)
+
+    def _load_wanted_names(self) -> None:
+        wanted, self._wanted_names = self._wanted_names, set()
+        unknown = []
+        for address in wanted:
+            # Nearly all have a TID for a key, and an account that is loaded.
+            actor, nsid = self.actors.get(address.actor), NSIDS.get(address.collection)
+            if actor is None or nsid is None or address.rkey <= 0:
+                unknown.append(address)
+            else:
+                key = tid_from_int(address.rkey)
+                self.uris[address] = f"at://{actor.did}/{nsid}/{key}"
+        if unknown:
+            self.uris |= name_addresses_in(self.session.conn, unknown)
 
     def name_rkeys(self, numbers: Iterable[int | None]) -> None:
         """Load the texts of record keys that are not TIDs."""
@@ -246,14 +295,15 @@ class State:
         """Load the posts of a feed, their parents and roots, and the reposting
         accounts."""
         entries = [*items]
-        self.load_posts(item.post for item in entries)
-        posts = [self.posts[i.post] for i in entries if i.post in self.posts]
-        above = {a for p in posts for a in (p.parent, p.root) if a is not None}
-        self.load_posts(above)
-        self.name(above)
-        parents = [self.posts[p.parent] for p in posts if p.parent in self.posts]
-        self.load_actors(p.parent.actor for p in parents if p.parent is not None)
-        self.load_reposts(entries)
+        with self.together():
+            self.load_posts(item.post for item in entries)
+            posts = [self.posts[i.post] for i in entries if i.post in self.posts]
+            above = {a for p in posts for a in (p.parent, p.root) if a is not None}
+            self.load_posts(above)
+            self.name(above)
+            parents = [self.posts[p.parent] for p in posts if p.parent in self.posts]
+            self.load_actors(p.parent.actor for p in parents if p.parent is not None)
+            self.load_reposts(entries)
 
     def load_reposts(self, items: Iterable[SkeletonItem]) -> None:
         """Load reposts of feed entries and their accounts."""
