@@ -42,6 +42,10 @@ class Place(Enum):
     """A post of getPosts or a hit of searchPosts."""
     FEED_ITEM = auto()
     """A post in a feed or timeline."""
+    LIST_FEED_ITEM = auto()
+    """A post in the feed of a list, beside the owner of the list."""
+    QUOTING = auto()
+    """A quote in getQuotes, beside the author of the quoted post."""
     AUTHOR_ITEM = auto()
     """A post in an author feed, beside the account that reposted it."""
     REPLY_REF = auto()
@@ -89,6 +93,10 @@ def _rules(effect: Effect, *conditions: Condition) -> Rules:
 _GONE = (Condition.GONE, Condition.OPTED_OUT, Condition.LABELLED)
 _NO_RECORD = (Condition.MISSING, Condition.REDACTED, *_GONE)
 _BLOCKS = (Condition.VIEWER_BLOCK, Condition.PARTY_BLOCK)
+_FEED_ITEM = (
+    *(*_NO_RECORD, Condition.VIEWER_BLOCK),
+    *(Condition.ANCESTOR_BLOCK, Condition.MUTED),
+)
 _UNWANTED = (Condition.VIEWER_BLOCK, Condition.MUTED, Condition.UNRECOMMENDED)
 
 TABLE: Final[dict[Place, Rules]] = {
@@ -104,10 +112,9 @@ TABLE: Final[dict[Place, Rules]] = {
         Effect.HIDE, *_GONE, Condition.VIEWER_BLOCK, Condition.MUTED_REPOSTS
     ),
     Place.POST: _rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
-    Place.FEED_ITEM: (
-        *_rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
-        *_rules(Effect.HIDE, Condition.ANCESTOR_BLOCK, Condition.MUTED),
-    ),
+    Place.FEED_ITEM: _rules(Effect.HIDE, *_FEED_ITEM),
+    Place.LIST_FEED_ITEM: _rules(Effect.HIDE, *_FEED_ITEM, Condition.PARTY_BLOCK),
+    Place.QUOTING: _rules(Effect.HIDE, *_NO_RECORD, *_BLOCKS),
     Place.AUTHOR_ITEM: _rules(
         Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK, Condition.MUTED_CONTENT
     ),
@@ -183,10 +190,17 @@ def shown_actors(
 
 
 def shown_records(
-    state: State, place: Place, records: Iterable[Address]
+    state: State,
+    place: Place,
+    records: Iterable[Address],
+    *,
+    beside: int | None = None,
 ) -> list[Address]:
     """Return the records that are shown, in order."""
-    return [r for r in records if decide_record(state, place, r) is None]
+    found = [*records]
+    if beside is not None:
+        state.restrictions.load_pairs((beside, record.actor) for record in found)
+    return [r for r in found if decide_record(state, place, r, beside=beside) is None]
 
 
 def shown_items(
