@@ -33,15 +33,19 @@ FOLLOWED_REPLIES: Final = (
     "AND (p.parent_actor IS NULL OR p.parent_actor = ANY(%(accounts)s))"
 )
 """Condition on posts: replies to the accounts of the list only."""
+# Plain bounds of the time: PostgreSQL estimates them well, unlike a compared row, and
+# so reads the index by account and time.
 _POSTS: Final = f"""
     FROM post p
-    WHERE p.actor = f.id AND (p.sort_at, p.actor, %(post)s, p.rkey) < {_KEYSET}
+    WHERE p.actor = f.id AND p.sort_at <= %(moment)s
+      AND NOT (p.sort_at, p.actor, %(post)s, p.rkey) >= {_KEYSET}
       {{condition}}
 """
 _REPOSTS: Final = f"""
     FROM {partition_of(REPOST_SUBJECT)} r
     WHERE r.actor = f.id AND r.path = %(reposted)s AND r.target_collection = %(post)s
-      AND (r.sort_at, r.actor, %(repost)s, r.rkey) < {_KEYSET}
+      AND r.sort_at <= %(moment)s
+      AND NOT (r.sort_at, r.actor, %(repost)s, r.rkey) >= {_KEYSET}
 """
 _NEWEST_REPOSTS: Final = f"""
     UNION ALL
