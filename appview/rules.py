@@ -56,6 +56,12 @@ class Place(Enum):
     """A post above another one in a thread, beside the author of that one."""
     REPLY = auto()
     """A post below another one in a thread, beside the author of that one."""
+    ITEM_ANCHOR = auto()
+    """The post that a flat thread (getPostThreadV2) was requested by."""
+    ITEM_PARENT = auto()
+    """A post above another one in a flat thread, beside the author of that one."""
+    ITEM_REPLY = auto()
+    """A post below another one in a flat thread, beside the author of that one."""
     QUOTE = auto()
     """A record inside a post, beside the author of the post."""
     ANY_RECORD = auto()
@@ -79,6 +85,10 @@ class Effect(Enum):
     """Show a blockedPost or viewBlocked."""
     DETACH = auto()
     """Show a viewDetached."""
+    WITHHOLD = auto()
+    """Show a threadItemNoUnauthenticated."""
+    OTHER = auto()
+    """Show the reply among the other replies of its thread only."""
     REFUSE = auto()
     """Answer with an error."""
 
@@ -135,6 +145,22 @@ TABLE: Final[dict[Place, Rules]] = {
         *_rules(Effect.HIDE, Condition.GATED, Condition.PARTY_BLOCK, *_NO_RECORD),
         *_rules(Effect.HIDE, Condition.HIDDEN_REPLY),
         *_rules(Effect.BLOCKED, Condition.VIEWER_BLOCK),
+    ),
+    Place.ITEM_ANCHOR: (
+        *_rules(Effect.NOT_FOUND, *_NO_RECORD),
+        *_rules(Effect.BLOCKED, Condition.VIEWER_BLOCK),
+        *_rules(Effect.WITHHOLD, Condition.SIGNED_OUT),
+    ),
+    Place.ITEM_PARENT: (
+        *_rules(Effect.NOT_FOUND, *_NO_RECORD),
+        *_rules(Effect.BLOCKED, *_BLOCKS),
+        *_rules(Effect.WITHHOLD, Condition.SIGNED_OUT),
+    ),
+    Place.ITEM_REPLY: (
+        *_rules(Effect.HIDE, Condition.GATED, *_NO_RECORD, *_BLOCKS),
+        *_rules(Effect.HIDE, Condition.SIGNED_OUT),
+        *_rules(Effect.OTHER, Condition.HIDDEN_BY_GATE, Condition.MUTED_ACCOUNT),
+        *_rules(Effect.OTHER, Condition.PIN_MARK),
     ),
     Place.QUOTE: (
         *_rules(Effect.BLOCKED, *_BLOCKS),

@@ -26,6 +26,7 @@ from appview.hydration.records import (
     load_reposts,
 )
 from appview.hydration.restrictions import Restrictions
+from appview.hydration.thread_context import ThreadContext
 from appview.own_feeds import find_feed_addresses, load_own_feeds, own_actors
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
@@ -74,6 +75,7 @@ class State:
         self.profile_allowance = Allowance(MAX_PROFILE_BYTES, MAX_PROFILE_ITEMS)
         self.repeats_left = MAX_REPEATED_BYTES
         self.restrictions = Restrictions(self)
+        self.thread = ThreadContext()
         self.loaded_actors: set[int] = set()
         self.actors: dict[int, Actor] = {}
         self.relations: dict[int, Relation] = {}
