@@ -171,6 +171,8 @@ def test_parents_end_at_a_placeholder(provider: Provider) -> None:
     assert above("below party") == [(-2, "Blocked"), (-1, "under party")]
     assert above("below shy") == [(-2, "root"), (-1, "NoUnauthenticated")]
     assert above("below shy", viewer="vera") == [(-2, "root"), (-1, "shy")]
+    for anchor in ("below gone", "below missing"):
+        assert above(anchor) == [(-1, "NotFound")]
     assert above("wrong root") == []
 
 

@@ -42,6 +42,11 @@ def fill(world: World) -> dict[str, str]:
     reply("blocking", "mal", "root")
     reply("party", "par", "root")
     reply("gone", "dan", "root")
+    reply("below gone", "ann", "gone")
+    missing = {"uri": f"at://{did('op')}/app.bsky.feed.post/none"}
+    missing["cid"] = world.reference(uris["root"])["cid"]
+    parts = {"root": world.reference(uris["root"]), "parent": missing}
+    uris["below missing"] = world.post("ann", "below missing", reply=parts)
     reply("under party", "par", "liked")
     reply("below party", "ann", "under party")
     reply("below blocked", "ann", "blocked")
