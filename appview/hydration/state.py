@@ -27,6 +27,7 @@ from appview.hydration.records import (
     load_reposts,
 )
 from appview.hydration.restrictions import Restrictions
+from appview.hydration.thread_context import ThreadContext
 from appview.own_feeds import find_feed_addresses, load_own_feeds, own_actors
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
@@ -81,6 +82,7 @@ class State:
         self._wanted_actors: set[int] = set()
         self._wanted_labels: dict[Address, str | None] = {}
         self._wanted_names: set[Address] = set()
+        self.thread = ThreadContext()
         self.loaded_actors: set[int] = set()
         self.actors: dict[int, Actor] = {}
         self.relations: dict[int, Relation] = {}

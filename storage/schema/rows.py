@@ -72,9 +72,20 @@ post = _described(
     narrow.POST,
     sa.Index("post_actor_sort_at_idx", "actor", "sort_at"),
     sa.Index("post_sort_at_idx", "sort_at"),
+    # replies of authors to themselves, by thread
+    sa.Index(
+        "post_own_thread_idx",
+        "actor",
+        "root_rkey",
+        "rkey",
+        postgresql_where=sa.text("root_actor = actor AND parent_actor = actor"),
+    ),
 )
 profile = _described(narrow.PROFILE)
-feed_generator = _described(narrow.FEED_GENERATOR)
+feed_generator = _described(
+    narrow.FEED_GENERATOR,
+    sa.Index("feed_generator_actor_created_at_idx", "actor", "created_at"),
+)
 list_ = _described(narrow.LIST)
 list_item = _described(
     narrow.LIST_ITEM,
