@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from appview.hydration.actors import Actor, Relation, load_actors, load_relations
+from appview.hydration.known_followers import MAX_SHOWN, load_known_followers
 from appview.hydration.labels import Label, account_subject, load_labels
 from appview.hydration.records import (
     GENERATOR,
@@ -77,11 +78,13 @@ class State:
         self.loaded_actors: set[int] = set()
         self.actors: dict[int, Actor] = {}
         self.relations: dict[int, Relation] = {}
+        # Followers whom the viewer follows, of accounts that show them.
+        self.known_followers: dict[int, list[int]] = {}
         self.posts: dict[Address, Post] = {}
         # Levels of quotes loaded below a post.
         self.quoted_to: dict[Address, int] = {}
         self.named: dict[Address, Named] = {}
-        # Newest members of loaded lists: record key and account.
+        # Some members of loaded lists: record key and account.
         self.members: dict[Address, list[tuple[int, int]]] = {}
         self.records: dict[Address, Record] = {}
         self.declarations: dict[tuple[int, str], Record] = {}
@@ -151,10 +154,22 @@ class State:
         """Load accounts with everything in a detailed profile."""
         wanted = [*ids]
         self.load_actors(wanted)
+        self.load_known_followers(wanted)
         records = filter(None, map(self.profile_record, wanted))
         uris = {uri for r in records if (uri := reference_uri(r, JOINED_VIA))}
         self.by_uri |= find_addresses(self.session.conn, uris)
         self.load_named(self.by_uri[uri] for uri in uris if uri in self.by_uri)
+
+    def load_known_followers(self, ids: Iterable[int]) -> None:
+        """Load the known followers of loaded accounts, and those that are shown."""
+        viewer = self.session.viewer_actor
+        if viewer is None:
+            return
+        fresh = {*ids} & self.actors.keys() - self.known_followers.keys()
+        sizes = {actor: self.actors[actor].followers for actor in fresh}
+        found = load_known_followers(self.session.conn, viewer, sizes)
+        self.known_followers |= {actor: found.get(actor, []) for actor in fresh}
+        self.load_actors(a for known in found.values() for a in known[:MAX_SHOWN])
 
     def load_named(self, addresses: Iterable[Address]) -> None:
         """Load feed generators, lists, starter packs and labelers with their creators.
