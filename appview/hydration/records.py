@@ -14,6 +14,7 @@ from protocol.data.json_form import to_json
 from protocol.errors import ProtocolError
 from storage.collections import (
     ACTOR_PROFILE,
+    ACTOR_STATUS,
     COLLECTION_IDS,
     FEED_GENERATOR,
     FEED_LIKE,
@@ -41,7 +42,14 @@ LABELER = COLLECTION_IDS[LABELER_SERVICE]
 CHAT_DECLARATION = "chat.bsky.actor.declaration"
 NOTIFICATION_DECLARATION = "app.bsky.notification.declaration"
 VISIBILITY_DECLARATION = "app.bsky.actor.contentVisibilityDeclaration"
-DECLARATIONS = (CHAT_DECLARATION, NOTIFICATION_DECLARATION, VISIBILITY_DECLARATION)
+GERM_DECLARATION = "com.germnetwork.declaration"
+DECLARATIONS = (
+    CHAT_DECLARATION,
+    NOTIFICATION_DECLARATION,
+    VISIBILITY_DECLARATION,
+    GERM_DECLARATION,
+    ACTOR_STATUS,
+)
 """Records with the key `self` that say how an account is shown."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
+from appview.hydration.account_marks import AccountMarks
 from appview.hydration.actors import Actor, Relation, load_actors, load_relations
 from appview.hydration.known_followers import MAX_SHOWN, load_known_followers
 from appview.hydration.labels import Label, account_subject, load_labels
@@ -32,7 +33,12 @@ from appview.session import Session
 from feeds.skeleton import SkeletonItem
 from protocol.data.cid import cid_to_text
 from protocol.syntax import is_at_uri
-from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
+from storage.collections import (
+    ACTOR_PROFILE,
+    ACTOR_STATUS,
+    COLLECTION_IDS,
+    RKEY_SELF,
+)
 from storage.records.addresses import (
     Address,
     find_addresses,
@@ -88,6 +94,7 @@ class State:
         self.members: dict[Address, list[tuple[int, int]]] = {}
         self.records: dict[Address, Record] = {}
         self.declarations: dict[tuple[int, str], Record] = {}
+        self.marks = AccountMarks()
         self.reposts: dict[Address, Repost] = {}
         self.reactions: dict[Address, Reaction] = {}
         self.labels: dict[Address, list[Label]] = {}
@@ -143,7 +150,9 @@ class State:
         profiles, declarations = load_own_records(conn, wanted, self.profile_allowance)
         self.records |= profiles
         self.declarations |= declarations
-        versions = {address: record.cid for address, record in profiles.items()}
+        self.marks.load(self, wanted)
+        statuses = (r for (_, name), r in declarations.items() if name == ACTOR_STATUS)
+        versions = {r.address: r.cid for r in (*profiles.values(), *statuses)}
         self._load_labels({**dict.fromkeys(map(account_subject, wanted)), **versions})
 
     def profile_record(self, actor: int) -> Record | None:
