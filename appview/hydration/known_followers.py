@@ -15,7 +15,7 @@ from storage.records.links import partition_of
 
 MAX_SHOWN: Final = 5
 """Known followers in a view, as the lexicon has it."""
-MAX_PROBES: Final = 50_000
+MAX_PROBES: Final = 20_000
 """Pairs of a followed account and a subject that one answer looks up; the latest
 follows come first."""
 _FOLLOWS: Final = partition_of(FOLLOW_SUBJECT)

@@ -8,6 +8,8 @@ from appview_world import Provider, RefusedError, serve_world
 from graph_world import DEFS, GRAPH, fill
 from small_world import did
 
+from appview.hydration import records
+
 
 @pytest.fixture(scope="module")
 def provider(databases: Any) -> Iterator[Provider]:
@@ -179,3 +181,13 @@ def test_own_lists_say_where_an_account_is_a_member(provider: Provider) -> None:
     with pytest.raises(RefusedError) as refused:
         found("unheardof.test", viewer="lou")
     assert refused.value.message == "Profile not found"
+
+
+def test_members_of_a_long_list_are_counted_as_items(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "MAX_COUNTED_ITEMS", 8)
+    answer = provider.get(f"{GRAPH}getList", list=provider.uris["curated"])
+    assert answer["list"]["listItemCount"] == 9
+    answer = provider.get(f"{GRAPH}getList", list=provider.uris["moderated"])
+    assert answer["list"]["listItemCount"] == 8
