@@ -61,6 +61,19 @@ class FetchSkeleton(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """Settings that clients of this provider ask for.
+
+    `age_assurance` is an app.bsky.ageassurance.defs#config: no region needs it by
+    default. `live_now` has the domains that an account may be live at, by DID.
+    """
+
+    age_assurance: Mapping[str, Any] = field(default_factory=lambda: {"regions": []})
+    live_now: Mapping[str, list[str]] = field(default_factory=dict)
+    check_email_confirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AppView:
     """The read side. `pool` has a connection for each handler thread."""
 
@@ -81,6 +94,9 @@ class AppView:
     video_url_pattern: str | None = None
     """With {did}, {cid} and {file}; None: the original from the account's host."""
     default_labelers: tuple[str, ...] = ()
+    trusted_verifiers: tuple[str, ...] = ()
+    """DIDs of the accounts whose verifications are shown."""
+    client_settings: ClientSettings = field(default_factory=ClientSettings)
     spooler: Spooler = field(default_factory=Spooler)
     """Spool of whole repos before they are sent."""
     keeps_events: bool = False

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from appview import server as appview
-from appview.app import AppView
+from appview.app import AppView, ClientSettings
 from appview.foreign_feeds import ForeignFeeds
 from appview.own_feeds import own_handle
 from crawler.hosts.crawl_requests import CrawlRequests
@@ -37,6 +37,7 @@ from network.xrpc.server import THREADS, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
 from service.outgoing import make_fetcher, make_resolver
+from service.runtime.client_settings import live_domains, read_age_assurance
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
 from service.runtime.search_engines import make_engine
@@ -126,6 +127,12 @@ def make_appview(
         spooler=Spooler(folder=config.home),
         cdn_url_pattern=config.cdn_url_pattern,
         video_url_pattern=config.video_url_pattern,
+        trusted_verifiers=config.trusted_verifiers,
+        client_settings=ClientSettings(
+            age_assurance=read_age_assurance(config.age_assurance),
+            live_now=live_domains(config.live_now),
+            check_email_confirmed=config.check_email_confirmed,
+        ),
         keeps_events=config.event_log,
     )
 

@@ -15,6 +15,7 @@ from protocol.data.json_form import to_json
 from protocol.errors import ProtocolError
 from storage.collections import (
     ACTOR_PROFILE,
+    ACTOR_STATUS,
     COLLECTION_IDS,
     FEED_GENERATOR,
     FEED_LIKE,
@@ -48,7 +49,17 @@ LABELER = COLLECTION_IDS[LABELER_SERVICE]
 CHAT_DECLARATION = "chat.bsky.actor.declaration"
 NOTIFICATION_DECLARATION = "app.bsky.notification.declaration"
 VISIBILITY_DECLARATION = "app.bsky.actor.contentVisibilityDeclaration"
-DECLARATIONS = (CHAT_DECLARATION, NOTIFICATION_DECLARATION, VISIBILITY_DECLARATION)
+GERM_DECLARATION = "com.germnetwork.declaration"
+MAX_COUNTED_JOINS = 10_000
+MAX_COUNTED_ITEMS = 500
+"""Items of a list up to which an account on it twice counts once."""
+DECLARATIONS = (
+    CHAT_DECLARATION,
+    NOTIFICATION_DECLARATION,
+    VISIBILITY_DECLARATION,
+    GERM_DECLARATION,
+    ACTOR_STATUS,
+)
 """Records with the key `self` that say how an account is shown."""
 
 
@@ -264,10 +275,10 @@ def load_named(
                         least(p.created_at, p.indexed_at),
                         least(b.created_at, b.indexed_at)) AS sort_at,
                coalesce(s.likes, 0),
-               CASE WHEN l.actor IS NOT NULL THEN
+               CASE WHEN s.items BETWEEN 1 AND {MAX_COUNTED_ITEMS} THEN
                    (SELECT count(DISTINCT i.subject) FROM list_item i
                     WHERE i.list_actor = r.actor AND i.list_rkey = r.rkey)
-               ELSE 0 END, {HELD}
+               ELSE coalesce(s.items, 0) END, {HELD}
         FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, k)
         JOIN record r ON r.actor = x.a AND r.collection = x.c AND r.rkey = x.k
         LEFT JOIN feed_generator g
@@ -305,7 +316,10 @@ def load_named(
 def _count_joined(
     conn: Conn, packs: Collection[Address]
 ) -> dict[Address, tuple[int, int]]:
-    """Return the accounts that joined by each starter pack: ever, and this week."""
+    """Return the accounts that joined by each starter pack: ever, and this week.
+
+    Of each pack at most MAX_COUNTED_JOINS are counted.
+    """
     if not packs:
         return {}
     rows = conn.execute(
@@ -314,10 +328,14 @@ def _count_joined(
                count(*) FILTER (
                    WHERE least(p.created_at, p.indexed_at) > now() - interval '7 days')
         FROM unnest(%s::int4[], %s::int8[]) AS x(a, k)
-        JOIN {DEFAULT_PARTITION} l ON l.target_rkey = x.k AND l.target_actor = x.a
+        CROSS JOIN LATERAL (
+            SELECT l.actor FROM {DEFAULT_PARTITION} l
+            WHERE l.target_rkey = x.k AND l.target_actor = x.a
+              AND l.target_collection = %s AND l.rkey = %s
+              AND l.path = (SELECT id FROM path WHERE collection = %s AND path = %s)
+            LIMIT {MAX_COUNTED_JOINS}
+        ) l
         JOIN profile p ON p.actor = l.actor
-        WHERE l.target_collection = %s AND l.rkey = %s
-          AND l.path = (SELECT id FROM path WHERE collection = %s AND path = %s)
         GROUP BY x.a, x.k
         """,
         (

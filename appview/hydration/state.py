@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+from appview.hydration.account_marks import AccountMarks
 from appview.hydration.actors import Actor, Relation, load_actors, load_relations
+from appview.hydration.known_followers import MAX_SHOWN, load_known_followers
 from appview.hydration.labels import Label, account_subject, load_labels
 from appview.hydration.records import (
     GENERATOR,
@@ -33,7 +35,12 @@ from appview.session import Session
 from feeds.skeleton import SkeletonItem
 from protocol.data.cid import cid_to_text
 from protocol.syntax import is_at_uri, tid_from_int
-from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
+from storage.collections import (
+    ACTOR_PROFILE,
+    ACTOR_STATUS,
+    COLLECTION_IDS,
+    RKEY_SELF,
+)
 from storage.records.addresses import (
     Address,
     find_addresses,
@@ -86,14 +93,17 @@ class State:
         self.loaded_actors: set[int] = set()
         self.actors: dict[int, Actor] = {}
         self.relations: dict[int, Relation] = {}
+        # Followers whom the viewer follows, of accounts that show them.
+        self.known_followers: dict[int, list[int]] = {}
         self.posts: dict[Address, Post] = {}
         # Levels of quotes loaded below a post.
         self.quoted_to: dict[Address, int] = {}
         self.named: dict[Address, Named] = {}
-        # Newest members of loaded lists: record key and account.
+        # Some members of loaded lists: record key and account.
         self.members: dict[Address, list[tuple[int, int]]] = {}
         self.records: dict[Address, Record] = {}
         self.declarations: dict[tuple[int, str], Record] = {}
+        self.marks = AccountMarks()
         self.reposts: dict[Address, Repost] = {}
         self.reactions: dict[Address, Reaction] = {}
         self.labels: dict[Address, list[Label]] = {}
@@ -172,7 +182,9 @@ class State:
         profiles, declarations = load_own_records(conn, wanted, self.profile_allowance)
         self.records |= profiles
         self.declarations |= declarations
-        versions = {address: record.cid for address, record in profiles.items()}
+        self.marks.load(self, wanted)
+        statuses = (r for (_, name), r in declarations.items() if name == ACTOR_STATUS)
+        versions = {r.address: r.cid for r in (*profiles.values(), *statuses)}
         self._wanted_labels |= dict.fromkeys(map(account_subject, wanted)) | versions
 
     def profile_record(self, actor: int) -> Record | None:
@@ -183,10 +195,22 @@ class State:
         """Load accounts with everything in a detailed profile."""
         wanted = [*ids]
         self.load_actors(wanted)
+        self.load_known_followers(wanted)
         records = filter(None, map(self.profile_record, wanted))
         uris = {uri for r in records if (uri := reference_uri(r, JOINED_VIA))}
         self.by_uri |= find_addresses(self.session.conn, uris)
         self.load_named(self.by_uri[uri] for uri in uris if uri in self.by_uri)
+
+    def load_known_followers(self, ids: Iterable[int]) -> None:
+        """Load the known followers of loaded accounts, and those that are shown."""
+        viewer = self.session.viewer_actor
+        if viewer is None:
+            return
+        fresh = {*ids} & self.actors.keys() - self.known_followers.keys()
+        sizes = {actor: self.actors[actor].followers for actor in fresh}
+        found = load_known_followers(self.session.conn, viewer, sizes)
+        self.known_followers |= {actor: found.get(actor, []) for actor in fresh}
+        self.load_actors(a for known in found.values() for a in known[:MAX_SHOWN])
 
     def load_named(self, addresses: Iterable[Address]) -> None:
         """Load feed generators, lists, starter packs and labelers with their creators.

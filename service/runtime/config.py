@@ -29,6 +29,7 @@ from network.server.admission import GuardPolicy
 from network.server.client_address import check_networks
 from protocol.syntax import is_did
 from service.operator_errors import ConfigError
+from service.runtime.client_settings import live_domains, read_age_assurance
 from service.runtime.crawl_fields import CrawlFields
 from service.runtime.field_types import CHECKOUT, PREFIX
 from service.runtime.server_fields import ServerFields
@@ -96,6 +97,11 @@ class Config(CrawlFields, ServerFields):
             did, mark, fragment = name.partition("#")
             if not is_did(did) or (mark and not fragment):
                 raise ValueError(f"audiences: {name!r} is not a DID or DID#service")
+        for name in self.trusted_verifiers:
+            if not is_did(name):
+                raise ValueError(f"trusted_verifiers: {name!r} is not a DID")
+        read_age_assurance(self.age_assurance)
+        live_domains(self.live_now)
         if self.scope in ("dids", "follows") and not self.dids:
             raise ValueError(f"scope {self.scope} needs dids")
         if (self.scope == "collection") != bool(self.collections):

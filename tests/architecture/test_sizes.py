@@ -16,7 +16,10 @@ BESIDE: Final = ("bench", "demo", "migrations", "tests")
 MAX_FILE_LINES: Final = 400
 MAX_FILES: Final = 20
 MAX_METHODS: Final = 40
-METHODS: Final = "appview/app_bsky/"  # a file an NSID: the lexicon decides how many
+METHODS: Final = (
+    "appview/app_bsky/",  # a file an NSID: the lexicon decides how many
+    "migrations/index/versions",  # a file a change of the tables
+)
 MAX_SHARE: Final = 0.15
 MAX_SAME_NAME: Final = 2
 

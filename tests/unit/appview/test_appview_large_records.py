@@ -32,7 +32,9 @@ class _Session:
 
     def __init__(self, conn: Any, interner: Interner) -> None:
         self.conn = conn
-        self.app = SimpleNamespace(service_did="did:web:here.example.com")
+        self.app = SimpleNamespace(
+            service_did="did:web:here.example.com", trusted_verifiers=()
+        )
         self.context = SimpleNamespace(labelers=Labelers())
 
 
