@@ -18,7 +18,9 @@ from starlette.routing import Route
 
 from appview import server as appview
 from appview.app import AppView
+from appview.foreign_blobs import ForeignBlobs
 from appview.foreign_feeds import ForeignFeeds
+from appview.network_reads import Online
 from appview.own_feeds import own_handle
 from crawler.hosts.crawl_requests import CrawlRequests
 from crawler.identities.identity_cache import PostgresIdentityCache
@@ -27,8 +29,10 @@ from mirror import mirror_methods as mirror
 from mirror.stream_routes import stream_routes
 from network.errors import IdentityError, NetworkError
 from network.http.client import Fetcher
+from network.http.dns import DnsTxtLookup
 from network.http.policy import HostLimits
 from network.identity.jti import ThreadedJtiStore
+from network.identity.lexicon_source import LexiconSource
 from network.identity.resolver import IdentityResolver
 from network.identity.service_authenticator import ServiceAuthenticator
 from network.server.request_guard import RequestGuard
@@ -104,8 +108,12 @@ def make_appview(
     private: Pool,
     resolver: IdentityResolver,
     fetcher: Fetcher,
+    blob_fetcher: Fetcher,
 ) -> AppView:
-    """Return the read side with its dependencies."""
+    """Return the read side with its dependencies.
+
+    `blob_fetcher` has limits of its own: blobs must not use up those of other requests.
+    """
 
     async def resolve_handle(handle: str, *, refresh: bool = False) -> str | None:
         try:
@@ -127,6 +135,11 @@ def make_appview(
         cdn_url_pattern=config.cdn_url_pattern,
         video_url_pattern=config.video_url_pattern,
         keeps_events=config.event_log,
+        network=Online(
+            resolver,
+            LexiconSource(fetcher, resolver, DnsTxtLookup()),
+            ForeignBlobs(blob_fetcher, config.home),
+        ),
     )
 
 
@@ -227,9 +240,9 @@ def create_app(
         PostgresIdentityCache(names),
         MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
     )
-    app = make_appview(config, pool, private, resolver, fetcher)
     # A separate client: images must not use up the limits of other requests.
     image_fetcher = make_fetcher(config, limits=IMAGE_LIMITS)
+    app = make_appview(config, pool, private, resolver, fetcher, image_fetcher)
     server = make_server(
         config, app, resolver, observe=observe, check_output=check_output
     )
