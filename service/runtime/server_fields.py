@@ -74,6 +74,11 @@ class ServerFields(BaseSettings):
         description="Domains of the handles of that PDS; each needs a wildcard DNS "
         "record and certificate. Required outside a development network.",
     )
+    pds_moderation_service: str | None = Field(
+        None,
+        description="Service (did#fragment) that gets the reports of the PDS and "
+        "tools.ozone.* calls. Default: the provider.",
+    )
     pds_invite_required: bool = Field(
         True,
         description="Require the invite code in $BIGWORLD_HOME/secrets/pds-a-invite to "
