@@ -57,6 +57,7 @@ from storage.repos.jti import use_jti
 
 SERVICES = {
     "bsky_appview": "BskyAppView",
+    "bsky_notif": "BskyNotificationService",
     "bigworld": "BigworldProvider",
     "bigworld_search": "BigworldSearch",
     "bsky_fg": "BskyFeedGenerator",
@@ -81,8 +82,8 @@ _MORE_CONNECTIONS = 8
 
 
 def did_document(config: Config) -> dict[str, Any]:
-    """Return the DID document of the provider."""
-    did = config.provider_did
+    """Return the document of the provider's did:web."""
+    did = config.web_did
     handle = own_handle(did)
     return {
         "@context": ["https://www.w3.org/ns/did/v1"],
@@ -97,7 +98,7 @@ def did_document(config: Config) -> dict[str, Any]:
 
 def audiences(config: Config) -> frozenset[str]:
     """Return the accepted audiences of tokens: each DID alone and with a service."""
-    names = {config.provider_did, *config.audiences}
+    names = {config.provider_did, config.web_did, *config.audiences}
     dids = [name for name in names if "#" not in name]
     return frozenset(names | {f"{did}#{name}" for did in dids for name in SERVICES})
 
@@ -255,9 +256,9 @@ def create_app(
         return JSONResponse(did_document(config))
 
     async def serve_handle(request: Request) -> Response:
-        if own_handle(config.provider_did) is None:
+        if own_handle(config.web_did) is None:
             return PlainTextResponse("no account has this handle", 404)
-        return PlainTextResponse(config.provider_did)
+        return PlainTextResponse(config.web_did)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
