@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from appview.network_reads import NetworkReads, Offline
 from network.server.spool import Spooler
 from search.engines.contract import SearchEngine
 from storage.postgres.pool import Conn, Pool
@@ -101,3 +102,5 @@ class AppView:
     """Spool of whole repos before they are sent."""
     keeps_events: bool = False
     """True if there is an event log for streams."""
+    network: NetworkReads = field(default_factory=Offline)
+    """Reads beyond the index."""

@@ -18,7 +18,9 @@ from starlette.routing import Route
 
 from appview import server as appview
 from appview.app import AppView, ClientSettings
+from appview.foreign_blobs import ForeignBlobs
 from appview.foreign_feeds import ForeignFeeds
+from appview.network_reads import Online
 from appview.own_feeds import own_handle
 from crawler.hosts.crawl_requests import CrawlRequests
 from crawler.identities.identity_cache import PostgresIdentityCache
@@ -27,8 +29,10 @@ from mirror import mirror_methods as mirror
 from mirror.stream_routes import stream_routes
 from network.errors import IdentityError, NetworkError
 from network.http.client import Fetcher
+from network.http.dns import DnsTxtLookup
 from network.http.policy import HostLimits
 from network.identity.jti import ThreadedJtiStore
+from network.identity.lexicon_source import LexiconSource
 from network.identity.resolver import IdentityResolver
 from network.identity.service_authenticator import ServiceAuthenticator
 from network.server.request_guard import RequestGuard
@@ -54,6 +58,7 @@ from storage.repos.jti import use_jti
 
 SERVICES = {
     "bsky_appview": "BskyAppView",
+    "bsky_notif": "BskyNotificationService",
     "bigworld": "BigworldProvider",
     "bigworld_search": "BigworldSearch",
     "bsky_fg": "BskyFeedGenerator",
@@ -78,8 +83,8 @@ _MORE_CONNECTIONS = 8
 
 
 def did_document(config: Config) -> dict[str, Any]:
-    """Return the DID document of the provider."""
-    did = config.provider_did
+    """Return the document of the provider's did:web."""
+    did = config.web_did
     handle = own_handle(did)
     return {
         "@context": ["https://www.w3.org/ns/did/v1"],
@@ -94,7 +99,7 @@ def did_document(config: Config) -> dict[str, Any]:
 
 def audiences(config: Config) -> frozenset[str]:
     """Return the accepted audiences of tokens: each DID alone and with a service."""
-    names = {config.provider_did, *config.audiences}
+    names = {config.provider_did, config.web_did, *config.audiences}
     dids = [name for name in names if "#" not in name]
     return frozenset(names | {f"{did}#{name}" for did in dids for name in SERVICES})
 
@@ -105,8 +110,12 @@ def make_appview(
     private: Pool,
     resolver: IdentityResolver,
     fetcher: Fetcher,
+    blob_fetcher: Fetcher,
 ) -> AppView:
-    """Return the read side with its dependencies."""
+    """Return the read side with its dependencies.
+
+    `blob_fetcher` has limits of its own: blobs must not use up those of other requests.
+    """
 
     async def resolve_handle(handle: str, *, refresh: bool = False) -> str | None:
         try:
@@ -134,6 +143,11 @@ def make_appview(
             check_email_confirmed=config.check_email_confirmed,
         ),
         keeps_events=config.event_log,
+        network=Online(
+            resolver,
+            LexiconSource(fetcher, resolver, DnsTxtLookup()),
+            ForeignBlobs(blob_fetcher, config.home),
+        ),
     )
 
 
@@ -234,9 +248,9 @@ def create_app(
         PostgresIdentityCache(names),
         MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
     )
-    app = make_appview(config, pool, private, resolver, fetcher)
     # A separate client: images must not use up the limits of other requests.
     image_fetcher = make_fetcher(config, limits=IMAGE_LIMITS)
+    app = make_appview(config, pool, private, resolver, fetcher, image_fetcher)
     server = make_server(
         config, app, resolver, observe=observe, check_output=check_output
     )
@@ -249,9 +263,9 @@ def create_app(
         return JSONResponse(did_document(config))
 
     async def serve_handle(request: Request) -> Response:
-        if own_handle(config.provider_did) is None:
+        if own_handle(config.web_did) is None:
             return PlainTextResponse("no account has this handle", 404)
-        return PlainTextResponse(config.provider_did)
+        return PlainTextResponse(config.web_did)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -27,7 +27,7 @@ from pydantic_settings import (
 from crawler.settings import CrawlSettings
 from network.server.admission import GuardPolicy
 from network.server.client_address import check_networks
-from protocol.syntax import is_did
+from protocol.syntax import is_did, is_plc_did
 from service.operator_errors import ConfigError
 from service.runtime.client_settings import live_domains, read_age_assurance
 from service.runtime.crawl_fields import CrawlFields
@@ -93,6 +93,8 @@ class Config(CrawlFields, ServerFields):
         for did in self.dids:
             if not did.startswith(("did:plc:", "did:web:")):
                 raise ValueError(f"dids: {did!r} is not a did:plc or did:web")
+        if self.service_did is not None and not is_plc_did(self.service_did):
+            raise ValueError(f"service_did: {self.service_did!r} is not a did:plc")
         for name in self.audiences:
             did, mark, fragment = name.partition("#")
             if not is_did(did) or (mark and not fragment):
@@ -176,7 +178,12 @@ class Config(CrawlFields, ServerFields):
 
     @property
     def provider_did(self) -> str:
-        """Return the provider's did:web, made of its public host and port."""
+        """Return the provider's DID: `service_did`, else its did:web."""
+        return self.service_did or self.web_did
+
+    @property
+    def web_did(self) -> str:
+        """Return the did:web made of the provider's public host and port."""
         return "did:web:" + urlsplit(self.provider_url).netloc.replace(":", "%3A")
 
     @property
