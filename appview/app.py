@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from appview.takedowns import TakedownCache
 from network.server.spool import Spooler
 from search.engines.contract import SearchEngine
 from storage.postgres.pool import Conn, Pool
@@ -81,7 +82,9 @@ class AppView:
     video_url_pattern: str | None = None
     """With {did}, {cid} and {file}; None: the original from the account's host."""
     default_labelers: tuple[str, ...] = ()
+    """Labelers that we subscribe to; no others are applied."""
     spooler: Spooler = field(default_factory=Spooler)
     """Spool of whole repos before they are sent."""
+    takedowns: TakedownCache = field(default_factory=TakedownCache)
     keeps_events: bool = False
     """True if there is an event log for streams."""

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
-from appview.hydration.actors import Actor, Relation, load_actors, load_relations
+from appview.hydration.actors import (
+    Actor,
+    Relation,
+    has_no_profile,
+    load_actors,
+    load_relations,
+    without_profiles,
+)
 from appview.hydration.labels import Label, account_subject, load_labels
 from appview.hydration.records import (
     GENERATOR,
@@ -129,6 +136,7 @@ class State:
         fresh = wanted - self.actors.keys()
         found = load_actors(conn, fresh)
         self.actors |= own_actors(self.session.app, fresh, found)
+        self.actors |= without_profiles(self.session.taken_down, found.values())
         if self.session.viewer_actor is not None:
             relations = load_relations(conn, self.session.viewer_actor, wanted)
             self.relations |= relations
@@ -138,6 +146,11 @@ class State:
                 for key in (found.following, found.followed_by)
             )
         profiles, declarations = load_own_records(conn, wanted, self.profile_allowance)
+        profiles = {
+            a: record
+            for a, record in profiles.items()
+            if not has_no_profile(self.session.taken_down, self.actors[a.actor].did)
+        }
         self.records |= profiles
         self.declarations |= declarations
         versions = {address: record.cid for address, record in profiles.items()}
@@ -278,6 +291,15 @@ class State:
             return False
         self.repeats_left -= record.size
         return True
+
+    def is_taken_down(self, record: Address) -> bool:
+        """Return True if our operator took the record down."""
+        taken = self.session.taken_down
+        actor = self.actors.get(record.actor)
+        if actor is None or actor.did not in taken.authors:
+            return False
+        self.name([record])
+        return self.uris.get(record) in taken.records
 
     def is_redacted(self, subject: Address) -> bool:
         """Return True if an accepted labeler with `redact` took the subject down."""
