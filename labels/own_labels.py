@@ -103,9 +103,11 @@ def copy_own_labels(
     private: PrivateStore, pool: Pool, interner: Interner, did: str
 ) -> bool:
     """Copy the next issued labels into the index; return True if there may be more."""
-    src = interner.actors([did])[did]
     with private.read() as conn:
         last = own_labels.last_number(conn)
+    if not last:
+        return False
+    src = interner.actors([did])[did]
     with pool.connection() as conn:
         position = label_rows.load_position(conn, src)
         if position > last:

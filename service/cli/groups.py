@@ -29,7 +29,8 @@ GROUPS: Final = {
     "search": "Search through the running provider, or rebuild its index.",
     "feed": "List the feeds this provider serves, or read one.",
     "lexicon": "List, add or look up lexicons of other records.",
-    "takedown": "Hide accounts from this index, or show them again.",
+    "takedown": "Hide accounts, records or blobs, or show them again.",
+    "label": "Issue labels, and read reports.",
 }
 
 _MODULES: Final = {"bench": "bench.command"}

@@ -146,6 +146,12 @@ def find_reason(conn: Conn, subject: str) -> str | None:
     return row[0] if row else None
 
 
+def find_account_reasons(conn: Conn) -> dict[str, str]:
+    """Return DID -> reason of all accounts that are taken down."""
+    rows = conn.execute("SELECT subject, reason FROM takedown WHERE subject !~ '/'")
+    return {subject: reason for subject, reason in rows}
+
+
 def load_takedowns(
     conn: Conn, *, limit: int = MAX_TAKEDOWNS, newest: bool = False
 ) -> list[Takedown]:

@@ -1,4 +1,4 @@
-"""Positions of the streams of labelers, and labels that were dropped."""
+"""Positions of the streams of labelers, dropped labels, and an index of takedowns."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ _STATEMENTS = (
         CONSTRAINT label_drop_pkey PRIMARY KEY (src, reason)
     )
     """,
+    "CREATE INDEX actor_takedown_idx ON actor (id) WHERE takedown IS NOT NULL",
 )
 
 
@@ -38,3 +39,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP TABLE label_stream, label_drop")
+    op.execute("DROP INDEX actor_takedown_idx")
