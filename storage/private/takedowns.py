@@ -58,6 +58,10 @@ class TakenDown:
         """Return True if a blob of an account is taken down."""
         return bool(self.blobs) and blob_subject(did, cid) in self.blobs
 
+    def hides(self, subject: str) -> bool:
+        """Return True if a DID or AT-URI is taken down, or the account of it."""
+        return subject in self.accounts or self.has_record(subject)
+
     def has_record(self, uri: str) -> bool:
         """Return True if a record or its account is taken down."""
         if uri in self.records:
