@@ -242,6 +242,8 @@ def shown_items(
     reposter = Place.FEED_REPOSTER if place is Place.FEED_ITEM else Place.REPOSTER
 
     def is_shown(item: SkeletonItem) -> bool:
+        if item.repost is not None and state.is_taken_down(item.repost):
+            return False
         by = item.repost.actor if item.repost else None
         if by is not None and decide(state, reposter, Case(by)) is not None:
             return False

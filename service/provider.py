@@ -25,6 +25,7 @@ from appview.own_feeds import own_handle
 from crawler.hosts.crawl_requests import CrawlRequests
 from crawler.identities.identity_cache import PostgresIdentityCache
 from indexer.repos.export import open_export
+from labels.own_labels import add_label_subscription
 from mirror import mirror_methods as mirror
 from mirror.stream_routes import stream_routes
 from network.errors import IdentityError, NetworkError
@@ -39,13 +40,14 @@ from network.server.request_guard import RequestGuard
 from network.server.spool import Spooler
 from network.xrpc.server import THREADS, XrpcServer
 from plc.lookup import MirrorLookup
+from protocol.identity.did_document import LABEL_KEY, MULTIKEY_TYPE
 from protocol.lexicon import Catalog
 from service.outgoing import make_fetcher, make_resolver
 from service.runtime.client_settings import live_domains, read_age_assurance
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
 from service.runtime.search_engines import make_engine
-from service.runtime.secrets import SecretStore, admin_password
+from service.runtime.secrets import SecretStore, admin_password, label_key
 from service.web.image_cache import ImageCache
 from service.web.images import IMAGE_LIMITS, Images
 from service.web.operator_access import for_operator
@@ -62,6 +64,7 @@ SERVICES = {
     "bigworld": "BigworldProvider",
     "bigworld_search": "BigworldSearch",
     "bsky_fg": "BskyFeedGenerator",
+    "atproto_labeler": "AtprotoLabeler",
 }
 """Fragments of the provider's DID document, and their types."""
 GET_FEED = "app.bsky.feed.getFeed"
@@ -90,6 +93,14 @@ def did_document(config: Config) -> dict[str, Any]:
         "@context": ["https://www.w3.org/ns/did/v1"],
         "id": did,
         **({"alsoKnownAs": [f"at://{handle}"]} if handle else {}),
+        "verificationMethod": [
+            {
+                "id": f"{did}{LABEL_KEY}",
+                "type": MULTIKEY_TYPE,
+                "controller": did,
+                "publicKeyMultibase": label_key(config).public.multikey,
+            }
+        ],
         "service": [
             {"id": f"#{name}", "type": kind, "serviceEndpoint": config.provider_url}
             for name, kind in SERVICES.items()
@@ -148,6 +159,7 @@ def make_appview(
             LexiconSource(fetcher, resolver, DnsTxtLookup()),
             ForeignBlobs(blob_fetcher, config.home),
         ),
+        default_labelers=(config.provider_did, *config.subscribed_labelers),
     )
 
 
@@ -196,6 +208,7 @@ def make_server(
     )
     appview.add_methods(server, app)
     mirror.add_methods(server, app)
+    add_label_subscription(server, app.private)
     return server
 
 

@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from appview.hydration.account_marks import AccountMarks
-from appview.hydration.actors import Actor, Relation, load_actors, load_relations
+from appview.hydration.actors import (
+    Actor,
+    Relation,
+    has_no_profile,
+    load_actors,
+    load_relations,
+    without_profiles,
+)
 from appview.hydration.known_followers import MAX_SHOWN, load_known_followers
 from appview.hydration.labels import Label, account_subject, load_labels
 from appview.hydration.records import (
@@ -171,6 +178,7 @@ class State:
         fresh = wanted - self.actors.keys()
         found = load_actors(conn, fresh)
         self.actors |= own_actors(self.session.app, fresh, found)
+        self.actors |= without_profiles(self.session.taken_down, found.values())
         if self.session.viewer_actor is not None:
             relations = load_relations(conn, self.session.viewer_actor, wanted)
             self.relations |= relations
@@ -180,6 +188,11 @@ class State:
                 for key in (found.following, found.followed_by)
             )
         profiles, declarations = load_own_records(conn, wanted, self.profile_allowance)
+        profiles = {
+            a: record
+            for a, record in profiles.items()
+            if not has_no_profile(self.session.taken_down, self.actors[a.actor].did)
+        }
         self.records |= profiles
         self.declarations |= declarations
         self.marks.load(self, wanted)
@@ -354,6 +367,15 @@ class State:
             return False
         self.repeats_left -= record.size
         return True
+
+    def is_taken_down(self, record: Address) -> bool:
+        """Return True if our operator took the record down."""
+        taken = self.session.taken_down
+        actor = self.actors.get(record.actor)
+        if actor is None or actor.did not in taken.authors:
+            return False
+        self.name([record])
+        return self.uris.get(record) in taken.records
 
     def is_redacted(self, subject: Address) -> bool:
         """Return True if an accepted labeler with `redact` took the subject down."""

@@ -36,8 +36,15 @@ def profile_view_detailed(state: State, actor: Actor) -> dict[str, Any]:
             "labeler": actor.labeler,
         },
         joinedViaStarterPack=_starter_pack(state, record) if record else None,
-        pinnedPost=part_of(record.value, PINNED_POST, STRONG_REF) if record else None,
+        pinnedPost=_pinned_post(state, record) if record else None,
     )
+
+
+def _pinned_post(state: State, record: Record) -> dict[str, Any] | None:
+    pinned: dict[str, Any] | None = part_of(record.value, PINNED_POST, STRONG_REF)
+    if pinned is None or state.session.taken_down.hides(str(pinned["uri"])):
+        return None
+    return pinned
 
 
 def _website(record: Record) -> str | None:

@@ -36,6 +36,8 @@ from service.runtime.server_fields import ServerFields
 from service.runtime.url_pattern import check_pattern
 from storage.repos.scope_rows import ScopeKind, check_keep
 
+MAX_SUBSCRIBED = 19
+"""Labelers besides this service: a request names at most 20."""
 _FILE_VARIABLE = "BIGWORLD_CONFIG"
 _DEFAULT_FILE = "bigworld.toml"
 PUBLIC_PLC = "https://plc.directory"
@@ -90,6 +92,11 @@ class Config(CrawlFields, ServerFields):
         check_pattern("video_url_pattern", self.video_url_pattern, ("file",))
         for name in ("trusted_proxies", "trusted_pdses"):
             check_networks(name, getattr(self, name))
+        for did in self.labelers:
+            if not did.startswith(("did:plc:", "did:web:")) or not is_did(did):
+                raise ValueError(f"labelers: {did!r} is not a did:plc or did:web")
+        if len(self.labelers) > MAX_SUBSCRIBED:
+            raise ValueError(f"labelers: at most {MAX_SUBSCRIBED} are subscribed to")
         for did in self.dids:
             if not did.startswith(("did:plc:", "did:web:")):
                 raise ValueError(f"dids: {did!r} is not a did:plc or did:web")
@@ -185,6 +192,11 @@ class Config(CrawlFields, ServerFields):
     def web_did(self) -> str:
         """Return the did:web made of the provider's public host and port."""
         return "did:web:" + urlsplit(self.provider_url).netloc.replace(":", "%3A")
+
+    @property
+    def subscribed_labelers(self) -> tuple[str, ...]:
+        """Return the labelers besides this service, each once."""
+        return tuple(d for d in dict.fromkeys(self.labelers) if d != self.provider_did)
 
     @property
     def directory_url(self) -> str:

@@ -8,8 +8,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PRODUCT: Final = (
-    "appview", "audit", "crawler", "feeds", "indexer", "mirror", "network", "pds",
-    "plc", "protocol", "search", "service", "storage",
+    "appview", "audit", "crawler", "feeds", "indexer", "labels", "mirror", "network",
+    "pds", "plc", "protocol", "search", "service", "storage",
 )  # fmt: skip
 BESIDE: Final = ("bench", "demo", "migrations", "tests")
 
