@@ -9,8 +9,9 @@ from typing import Final
 
 from appview.hydration.labels import account_subject
 from appview.hydration.records import POST
+from appview.hydration.references import quoted_uri
 from appview.hydration.self_labels import self_label_values
-from appview.hydration.state import State, profile_address, quoted_uri
+from appview.hydration.state import State, profile_address
 from appview.hydration.unrecommended import HIDE, NO_UNAUTHENTICATED, is_unrecommended
 from storage.collections import FEED_POST
 from storage.private.mutes import Mute

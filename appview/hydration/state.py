@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 from appview.hydration.account_marks import AccountMarks
 from appview.hydration.actors import (
@@ -35,13 +35,14 @@ from appview.hydration.records import (
     load_records,
     load_reposts,
 )
+from appview.hydration.references import JOINED_VIA, quoted_uri, reference_uri
 from appview.hydration.restrictions import Restrictions
 from appview.hydration.thread_context import ThreadContext
 from appview.own_feeds import find_feed_addresses, load_own_feeds, own_actors
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
 from protocol.data.cid import cid_to_text
-from protocol.syntax import is_at_uri, tid_from_int
+from protocol.syntax import tid_from_int
 from storage.collections import (
     ACTOR_PROFILE,
     ACTOR_STATUS,
@@ -66,8 +67,6 @@ MAX_PROFILE_BYTES: Final = 2_000_000
 MAX_PROFILE_ITEMS: Final = 100_000
 MAX_ANSWER_BYTES: Final = 4_000_000
 MAX_ANSWER_ITEMS: Final = 300_000
-JOINED_VIA: Final = "joinedViaStarterPack"
-PINNED_POST: Final = "pinnedPost"
 REDACTING_LABELS = frozenset({"!takedown", "!suspend"})
 
 
@@ -384,21 +383,3 @@ class State:
             label.val in REDACTING_LABELS and label.src in redact
             for label in self.labels.get(subject, ())
         )
-
-
-def quoted_uri(post: dict[str, Any]) -> str | None:
-    """Return the AT-URI of the record that a post embeds, with or without media."""
-    embed = post.get("embed")
-    for _ in range(2):  # recordWithMedia holds an embed.record in `record`
-        embed = embed.get("record") if isinstance(embed, dict) else None
-        uri = embed.get("uri") if isinstance(embed, dict) else None
-        if isinstance(uri, str):
-            return uri if is_at_uri(uri) else None
-    return None
-
-
-def reference_uri(record: Record, field: str) -> str | None:
-    """Return the AT-URI of a reference in a record, None if there is none."""
-    reference = record.value.get(field)
-    uri = reference.get("uri") if isinstance(reference, dict) else None
-    return uri if isinstance(uri, str) and is_at_uri(uri) else None

@@ -6,7 +6,8 @@ from typing import Any
 
 from appview.hydration.actors import Actor
 from appview.hydration.records import STARTER_PACK, Record
-from appview.hydration.state import JOINED_VIA, PINNED_POST, State, reference_uri
+from appview.hydration.references import JOINED_VIA, PINNED_POST, reference_uri
+from appview.hydration.state import State
 from appview.rules import Place, decide_record
 from appview.views.blob_url import image_url
 from appview.views.checked import STRONG_REF, part_of
