@@ -9,8 +9,9 @@ from typing import Final
 
 from appview.hydration.labels import account_subject
 from appview.hydration.records import POST
+from appview.hydration.references import quoted_uri
 from appview.hydration.self_labels import self_label_values
-from appview.hydration.state import State, profile_address, quoted_uri
+from appview.hydration.state import State, profile_address
 from appview.hydration.unrecommended import HIDE, NO_UNAUTHENTICATED, is_unrecommended
 from storage.collections import FEED_POST
 from storage.private.mutes import Mute
@@ -27,7 +28,7 @@ class Condition(Enum):
     GONE = auto()
     """The account is unknown, not active, taken down, or redacted by a labeler."""
     REDACTED = auto()
-    """A labeler that the viewer accepts with `redact` has taken the record down."""
+    """We, or a labeler that the viewer accepts with `redact`, took the record down."""
     OPTED_OUT = auto()
     """The account asks to be shown to signed-in people only (pages)."""
     LABELLED = auto()
@@ -87,12 +88,15 @@ def is_gone(state: State, case: Case) -> bool:
     return (
         actor is None
         or not actor.is_shown
+        or actor.did in state.session.taken_down.accounts
         or state.is_redacted(account_subject(case.actor))
     )
 
 
 def _is_redacted(state: State, case: Case) -> bool:
-    return case.record is not None and state.is_redacted(case.record)
+    return case.record is not None and (
+        state.is_taken_down(case.record) or state.is_redacted(case.record)
+    )
 
 
 def has_opted_out(state: State, case: Case) -> bool:

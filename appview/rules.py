@@ -32,6 +32,10 @@ class Place(Enum):
     """An account that the provider suggests by itself, or one of a trend."""
     FOLLOW = auto()
     """An entry of getFollows or getFollowers, beside its subject."""
+    MEMBER = auto()
+    """A member of a list, beside the owner of a list that is not for moderation."""
+    SAMPLE = auto()
+    """A member in the view of a starter pack, beside the owner of its list."""
     LIKE = auto()
     """An entry of getLikes, beside the author of the post."""
     REPOSTER = auto()
@@ -116,6 +120,8 @@ TABLE: Final[dict[Place, Rules]] = {
     Place.SUGGESTION: _rules(Effect.HIDE, *_GONE, *_UNWANTED),
     Place.EXACT_HIT: _rules(Effect.HIDE, *_GONE),
     Place.FOLLOW: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
+    Place.MEMBER: _rules(Effect.HIDE, *_GONE, Condition.PARTY_BLOCK),
+    Place.SAMPLE: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
     Place.LIKE: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
     Place.REPOSTER: _rules(Effect.HIDE, *_GONE, Condition.VIEWER_BLOCK),
     Place.FEED_REPOSTER: _rules(
@@ -236,6 +242,8 @@ def shown_items(
     reposter = Place.FEED_REPOSTER if place is Place.FEED_ITEM else Place.REPOSTER
 
     def is_shown(item: SkeletonItem) -> bool:
+        if item.repost is not None and state.is_taken_down(item.repost):
+            return False
         by = item.repost.actor if item.repost else None
         if by is not None and decide(state, reposter, Case(by)) is not None:
             return False

@@ -61,6 +61,8 @@ def _find_service(session: Session, uri: str) -> str | None:
     address = find_addresses(session.conn, [uri]).get(uri)
     if address is None or address.collection != GENERATOR:
         return None
+    if session.taken_down.has_record(uri):
+        return None
     row = session.conn.execute(
         "SELECT service_did FROM feed_generator WHERE actor = %s AND rkey = %s",
         (address.actor, address.rkey),
@@ -88,7 +90,11 @@ def find_served_feeds(session: Session) -> list[str]:
     uris = name_addresses_in(
         session.conn, [Address(actor, GENERATOR, rkey) for actor, rkey in rows]
     )
-    published = [uri for uri in uris.values() if uri.rsplit("/", 1)[1] in FEEDS]
+    published = [
+        uri
+        for uri in uris.values()
+        if uri.rsplit("/", 1)[1] in FEEDS and not session.taken_down.has_record(uri)
+    ]
     return [*published, *(record.uri for record in own_records(did).values())]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from appview.hydration.records import Post
-from appview.hydration.state import MAX_QUOTES, State, quoted_uri
+from appview.hydration.references import quoted_uri
+from appview.hydration.state import MAX_QUOTES, State
 from appview.rules import Effect, Place, decide_record
 from appview.views.blocks import blocked_author
 from appview.views.common import datetime_text, label_views, self_labels

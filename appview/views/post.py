@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from appview.hydration.records import Post, Reaction
-from appview.hydration.state import PINNED_POST, State, reference_uri
+from appview.hydration.references import PINNED_POST, reference_uri
+from appview.hydration.state import State
 from appview.rule_checks import Case
 from appview.rules import Effect, Place, decide, decide_record, shown_actors
 from appview.views.account_list import list_view_basic

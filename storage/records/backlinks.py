@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from storage.collections import FOLLOW_SUBJECT
+from storage.collections import BLOCK_SUBJECT, FOLLOW_SUBJECT
 from storage.postgres.fetch import fetch_int
 from storage.postgres.instants import from_micros, micros_sql
 from storage.postgres.pool import Conn
@@ -100,12 +100,27 @@ def find_follows(
 
     `LinkSource.actor` is the followed account.
     """
+    return _accounts_of(conn, FOLLOW_SUBJECT, actor, limit, after)
+
+
+def find_blocks(
+    conn: Conn, actor: int, *, limit: int, after: Sequence[int] | None = None
+) -> LinkPage:
+    """Return a page of accounts that `actor` blocks by record, as `find_follows`
+    does."""
+    return _accounts_of(conn, BLOCK_SUBJECT, actor, limit, after)
+
+
+def _accounts_of(
+    conn: Conn, path: int, actor: int, limit: int, after: Sequence[int] | None
+) -> LinkPage:
     where = (
         "l.path = %(path)s AND l.actor = %(actor)s AND l.target_rkey = 0"
         " AND l.target_collection = 0"
     )
-    values = {"path": FOLLOW_SUBJECT, "actor": actor}
-    return _page(conn, "link_follow", "l.target_actor", where, values, limit, after)
+    values = {"path": path, "actor": actor}
+    partition = partition_of(path)
+    return _page(conn, partition, "l.target_actor", where, values, limit, after)
 
 
 def _page(

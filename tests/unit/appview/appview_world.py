@@ -50,13 +50,14 @@ class Provider:
     app: AppView
     generator: Generator
 
-    def get(self, nsid: str, **asked: Any) -> Any:
+    def get(self, nsid: str, /, **asked: Any) -> Any:
         """Return the JSON answer of a query. Raises `RefusedError`."""
         return json.loads(self.ask(nsid, **asked)[0])
 
     def ask(
         self,
         nsid: str,
+        /,
         *,
         viewer: str | None = None,
         headers: Mapping[str, str] = {},
