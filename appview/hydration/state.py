@@ -15,6 +15,7 @@ from appview.hydration.actors import (
     load_relations,
     without_profiles,
 )
+from appview.hydration.cards import Cards
 from appview.hydration.known_followers import MAX_SHOWN, load_known_followers
 from appview.hydration.labels import Label, account_subject, load_labels
 from appview.hydration.records import (
@@ -96,6 +97,7 @@ class State:
         self._wanted_labels: dict[Address, str | None] = {}
         self._wanted_names: set[Address] = set()
         self.thread = ThreadContext()
+        self.cards = Cards()
         self.loaded_actors: set[int] = set()
         self.actors: dict[int, Actor] = {}
         self.relations: dict[int, Relation] = {}
@@ -161,6 +163,7 @@ class State:
         self.name(found)
         self._load_labels({a: post.record.cid for a, post in found.items()})
         self.load_actors(a.actor for a in found)
+        self.cards.load(self, found.values())
 
     def load_actors(self, ids: Iterable[int]) -> None:
         """Load accounts, their profiles and labels, and the viewer's follows."""

@@ -18,11 +18,14 @@ MAX_OWN_REPLIES: Final = 5_000
 
 def find_own_thread(conn: Conn, root: Address) -> list[Address]:
     """Return the thread from its root; empty without a reply of its author."""
+    # The condition of the partial index, word for word: of plain equalities PostgreSQL
+    # makes others, which the index does not match.
     rows = conn.execute(
         """
         SELECT rkey, parent_rkey FROM post
         WHERE actor = %s AND root_rkey = %s
-          AND root_actor = actor AND parent_actor = actor
+          AND root_actor IS NOT DISTINCT FROM actor
+          AND parent_actor IS NOT DISTINCT FROM actor
         ORDER BY rkey LIMIT %s
         """,
         (root.actor, root.rkey, MAX_OWN_REPLIES),

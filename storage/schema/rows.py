@@ -88,7 +88,10 @@ post = _described(
         "actor",
         "root_rkey",
         "rkey",
-        postgresql_where=sa.text("root_actor = actor AND parent_actor = actor"),
+        postgresql_where=sa.text(
+            "root_actor IS NOT DISTINCT FROM actor"
+            " AND parent_actor IS NOT DISTINCT FROM actor"
+        ),
     ),
 )
 profile = _described(narrow.PROFILE)

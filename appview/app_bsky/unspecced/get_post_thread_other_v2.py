@@ -7,7 +7,7 @@ from typing import Final
 from appview.hydration.state import State
 from appview.pipeline import Pipeline
 from appview.skeletons.flat_thread import FlatThread, find_other_replies
-from appview.views.thread_items import other_items
+from appview.views.flat_threads.thread_items import other_items
 
 
 def _load(state: State, thread: FlatThread) -> None:

@@ -8,8 +8,8 @@ from appview.hydration.state import State
 from appview.hydration.thread_context import load_known_likers, load_root_likes
 from appview.pipeline import Params, Pipeline
 from appview.skeletons.flat_thread import FlatThread, find_flat_thread
+from appview.views.flat_threads.thread_items import ThreadItems
 from appview.views.post import threadgate_view
-from appview.views.thread_items import ThreadItems
 
 
 def _load(state: State, thread: FlatThread) -> None:

@@ -22,7 +22,8 @@ def upgrade() -> None:
         CREATE INDEX feed_generator_actor_created_at_idx
             ON feed_generator (actor, created_at);
         CREATE INDEX post_own_thread_idx ON post (actor, root_rkey, rkey)
-            WHERE root_actor = actor AND parent_actor = actor;
+            WHERE root_actor IS NOT DISTINCT FROM actor
+              AND parent_actor IS NOT DISTINCT FROM actor;
         """
     )
 

@@ -14,8 +14,8 @@ from appview.skeletons.flat_thread import (
 )
 from appview.views.blocks import blocked_author
 from appview.views.common import present
+from appview.views.flat_threads.reply_order import hidden_rank, shown_rank
 from appview.views.post import post_view
-from appview.views.reply_order import hidden_rank, shown_rank
 from appview.views.thread import root_of
 from storage.records.addresses import Address
 
