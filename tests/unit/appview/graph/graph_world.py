@@ -105,3 +105,5 @@ def _follows(world: World, uris: dict[str, str]) -> None:
     world.follow("ann", "fan")
     world.follow("dee", "cal")
     world.write("star", f"{GRAPH}block", {"subject": did("foe")})
+    world.follow("lost", "star")
+    world.write("lost", "app.bsky.actor.profile", {"displayName": ""}, "self")
