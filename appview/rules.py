@@ -34,8 +34,6 @@ class Place(Enum):
     """An entry of getFollows or getFollowers, beside its subject."""
     MEMBER = auto()
     """A member of a list, beside the owner of a list that is not for moderation."""
-    SAMPLE = auto()
-    """A member in the view of a starter pack, beside the owner of its list."""
     LIKE = auto()
     """An entry of getLikes, beside the author of the post."""
     REPOSTER = auto()
@@ -121,7 +119,6 @@ TABLE: Final[dict[Place, Rules]] = {
     Place.EXACT_HIT: _rules(Effect.HIDE, *_GONE),
     Place.FOLLOW: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
     Place.MEMBER: _rules(Effect.HIDE, *_GONE, Condition.PARTY_BLOCK),
-    Place.SAMPLE: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
     Place.LIKE: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
     Place.REPOSTER: _rules(Effect.HIDE, *_GONE, Condition.VIEWER_BLOCK),
     Place.FEED_REPOSTER: _rules(

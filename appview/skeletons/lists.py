@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
 
+from appview.hydration.blocks import MAX_BLOCK_LISTS
 from appview.hydration.records import LIST, STARTER_PACK
 from appview.paging import Entry, Keyset
 from appview.pipeline import Params
@@ -122,16 +123,41 @@ def find_memberships(
 def find_blocked_lists(
     conn: Conn, actor: int, after: Keyset | None, limit: int
 ) -> list[Entry[Address]]:
-    """Return the lists that an account blocks, the highest record key first."""
-    keyset = "AND l.rkey < %s" if after else ""
+    """Return the lists by which an account blocks, the newest list first.
+
+    Of its blocks the newest MAX_BLOCK_LISTS have an effect; only those are read.
+    """
+    keyset = (
+        "WHERE (list.created_at, b.owner, b.rkey) < (%(at)s, %(owner)s, %(rkey)s)"
+        if after
+        else ""
+    )
     rows = conn.execute(
         f"""
-        SELECT l.rkey, l.target_actor, l.target_rkey
-        FROM {partition_of(LISTBLOCK_SUBJECT)} l
-        WHERE l.actor = %s AND l.path = {LISTBLOCK_SUBJECT}
-          AND l.target_collection = {LIST} {keyset}
-        ORDER BY l.rkey DESC LIMIT %s
+        SELECT b.owner, b.rkey, {micros_sql("list.created_at")}
+        FROM (
+            SELECT DISTINCT newest.owner, newest.rkey FROM (
+                SELECT l.target_actor AS owner, l.target_rkey AS rkey
+                FROM {partition_of(LISTBLOCK_SUBJECT)} l
+                WHERE l.actor = %(actor)s AND l.path = {LISTBLOCK_SUBJECT}
+                  AND l.target_collection = {LIST}
+                ORDER BY l.rkey DESC LIMIT {MAX_BLOCK_LISTS}
+            ) newest
+        ) b
+        JOIN list ON list.actor = b.owner AND list.rkey = b.rkey
+        {keyset}
+        ORDER BY list.created_at DESC, b.owner DESC, b.rkey DESC LIMIT %(limit)s
         """,
-        (actor, *(after or ()), limit),
+        {
+            "actor": actor,
+            **(
+                {"at": from_micros(after[0]), "owner": after[1], "rkey": after[2]}
+                if after
+                else {}
+            ),
+            "limit": limit,
+        },
     )
-    return [Entry(Address(owner, LIST, key), [rkey]) for rkey, owner, key in rows]
+    return [
+        Entry(Address(owner, LIST, rkey), [at, owner, rkey]) for owner, rkey, at in rows
+    ]

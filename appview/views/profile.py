@@ -45,7 +45,7 @@ def profile_view_basic(state: State, actor: Actor) -> dict[str, Any]:
     return present(
         did=actor.did,
         handle=actor.handle or INVALID_HANDLE,
-        displayName=_cut(actor.display_name, _MAX_NAME, _MAX_NAME_BYTES),
+        displayName=_display_name(state, actor),
         pronouns=text_of(record.value, "pronouns") if record else None,
         avatar=image_url(state, actor, actor.avatar, "avatar"),
         associated=present(
@@ -68,6 +68,13 @@ def profile_view(state: State, actor: Actor) -> dict[str, Any]:
         description=_cut(actor.description, _MAX_DESCRIPTION, _MAX_DESCRIPTION_BYTES),
         indexedAt=datetime_text(actor.sort_at) if actor.sort_at else None,
     )
+
+
+def _display_name(state: State, actor: Actor) -> str | None:
+    record = state.profile_record(actor.id)
+    if record is not None and record.value.get("displayName") == "":
+        return ""
+    return _cut(actor.display_name, _MAX_NAME, _MAX_NAME_BYTES)
 
 
 def _labels(state: State, actor: Actor) -> list[dict[str, Any]]:

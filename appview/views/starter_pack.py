@@ -28,7 +28,7 @@ def starter_pack_view(state: State, address: Address) -> dict[str, Any]:
     feeds = [feed for feed in dict.fromkeys(feeds) if feed.collection == GENERATOR]
     return starter_pack_view_basic(state, address) | present(
         list=list_view_basic(state, shown[0]) if shown else None,
-        listItemsSample=_members(state, shown[0]) if shown else None,
+        listItemsSample=_members(state, shown[0]) if shown else [],
         feeds=[
             generator_view(state, feed)
             for feed in shown_records(state, Place.NAMED, feeds)
@@ -47,7 +47,8 @@ def _members(state: State, list_: Address) -> list[dict[str, Any]]:
     members: dict[int, int] = {}
     for rkey, actor in state.members.get(list_, []):
         members.setdefault(actor, rkey)
-    shown = shown_actors(state, Place.SAMPLE, members, beside=list_.actor)
+    owner = None if list_.actor == state.session.viewer_actor else list_.actor
+    shown = shown_actors(state, Place.MEMBER, members, beside=owner)
     return [
         list_item_view(state, list_, members[actor], actor)
         for actor in shown[:MAX_SHOWN_MEMBERS]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from appview.hydration.actors import Relation, load_relations
+from appview.hydration.actors import Relation, load_actors, load_relations
 from appview.hydration.blocks import Block, load_blocks
 from appview.hydration.state import State
 from appview.pipeline import Params, SessionRead
@@ -14,6 +14,7 @@ from network.xrpc.server import XrpcError
 from protocol.syntax import is_did
 from storage.collections import GRAPH_BLOCK, GRAPH_FOLLOW
 from storage.records.addresses import find_actors, find_handles
+from storage.states import STATUS_DELETED
 
 MAX_OTHERS: Final = 30
 _DEFS: Final = "app.bsky.graph.defs"
@@ -29,7 +30,7 @@ def _read(session: Session, params: Params) -> dict[str, Any]:
         return {"relationships": [_not_found(other) for other in others]}
     # Handles of others are not resolved, as on the reference AppView.
     dids = [other for other in others if is_did(other) and other != did]
-    ids = find_actors(session.conn, [did, *dids])
+    ids = _find_held(session, [did, *dids])
     state = State(session)
     found = _load(state, ids, did, dids) if did in ids else {}
     return {
@@ -40,6 +41,18 @@ def _read(session: Session, params: Params) -> dict[str, Any]:
             else _not_found(other)
             for other in others
         ],
+    }
+
+
+def _find_held(session: Session, dids: list[str]) -> dict[str, int]:
+    """Return the ids of accounts that were not deleted."""
+    ids = find_actors(session.conn, dids)
+    actors = load_actors(session.conn, [*ids.values()])
+    return {
+        did: number
+        for did, number in ids.items()
+        if actors[number].is_indexed
+        and actors[number].upstream_status != STATUS_DELETED
     }
 
 

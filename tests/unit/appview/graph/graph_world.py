@@ -87,7 +87,7 @@ def _blocks(world: World, uris: dict[str, str]) -> None:
     for name, rkey in (("ben", ""), ("bare", "no-tid"), ("gone", "")):
         block = {"subject": did(name)}
         uris[f"viv blocks {name}"] = world.write("viv", f"{GRAPH}block", block, rkey)
-    for kind in ("moderated", "curated", "of_gone"):
+    for kind in ("moderated", "future", "curated", "of_gone"):
         uris[f"viv blocks {kind}"] = world.write(
             "viv", f"{GRAPH}listblock", {"subject": uris[kind]}
         )
@@ -105,3 +105,5 @@ def _follows(world: World, uris: dict[str, str]) -> None:
     world.follow("ann", "fan")
     world.follow("dee", "cal")
     world.write("star", f"{GRAPH}block", {"subject": did("foe")})
+    world.follow("lost", "star")
+    world.write("lost", "app.bsky.actor.profile", {"displayName": ""}, "self")

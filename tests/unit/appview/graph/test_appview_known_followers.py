@@ -88,6 +88,11 @@ def test_profiles_have_their_own_known_followers(provider: Provider) -> None:
     assert counts == [5, None, 1, 5]
 
 
+def test_empty_display_name_is_shown(provider: Provider) -> None:
+    assert provider.get(PROFILE, actor=did("lost"))["displayName"] == ""
+    assert "displayName" not in provider.get(PROFILE, actor=did("bare"))
+
+
 def test_suggestions_show_known_followers(provider: Provider) -> None:
     answer = provider.get(
         f"{GRAPH}getSuggestedFollowsByActor", actor=did("fan"), viewer="dee"

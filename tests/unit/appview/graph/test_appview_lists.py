@@ -123,8 +123,10 @@ def test_lists_of_unknown_and_hidden_accounts(provider: Provider, nsid: str) -> 
 def test_blocked_lists_are_shown_to_their_blocker(provider: Provider) -> None:
     lists = provider.pages(f"{GRAPH}getListBlocks", "lists", viewer="viv", limit=1)
     uris = provider.uris
-    assert [view["uri"] for view in lists] == [uris["curated"], uris["moderated"]]
-    assert lists[0]["viewer"]["blocked"] == uris["viv blocks curated"]
+    # The newest list first, not the newest block.
+    expected = [uris["future"], uris["moderated"], uris["curated"]]
+    assert [view["uri"] for view in lists] == expected
+    assert lists[2]["viewer"]["blocked"] == uris["viv blocks curated"]
     assert provider.get(f"{GRAPH}getListBlocks", viewer="nobody") == {"lists": []}
 
 

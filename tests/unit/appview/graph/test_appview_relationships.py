@@ -12,7 +12,7 @@ from small_world import did
 @pytest.fixture(scope="module")
 def provider(databases: Any) -> Iterator[Provider]:
     url = databases.make("index")
-    with serve_world(url, fill, {"gone": "deactivated"}) as served:
+    with serve_world(url, fill, {"gone": "deactivated", "lost": "deleted"}) as served:
         yield served
     databases.drop(url)
 
@@ -53,6 +53,11 @@ def test_relationship_to_oneself_and_to_unknown_accounts(provider: Provider) -> 
         {"$type": f"{DEFS}relationship", "did": did("fan")},
         {"$type": f"{DEFS}relationship", "did": did("unheardof")},
     ]
+    # A deleted account is forgotten before its follows are.
+    [lost] = relations(provider, did("star"), did("lost"))
+    assert lost == {"$type": f"{DEFS}relationship", "did": did("lost")}
+    [gone] = relations(provider, did("star"), did("gone"))
+    assert gone["followedBy"] == provider.uris["gone follows star"]
     [found] = relations(provider, did("unheardof"), did("ann"))
     assert found == {"$type": f"{DEFS}relationship", "did": did("ann")}
 

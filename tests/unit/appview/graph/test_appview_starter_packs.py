@@ -31,6 +31,13 @@ def test_starter_pack_shows_the_most_followed_members_first(
     assert pack["feeds"] == []
 
 
+def test_own_starter_pack_shows_accounts_in_blocks(provider: Provider) -> None:
+    uri = provider.uris["pack2"]
+    own = provider.get(f"{GRAPH}getStarterPack", starterPack=uri, viewer="lou")
+    sample = own["starterPack"]["listItemsSample"]
+    assert {did("foe"), did("hater")} < {item["subject"]["did"] for item in sample}
+
+
 def test_starter_pack_by_handle(provider: Provider) -> None:
     uri = provider.uris["pack"]
     named = uri.replace(did("lou"), "lou.test")
@@ -42,7 +49,7 @@ def test_starter_pack_without_its_list_is_shown(provider: Provider) -> None:
     uri = provider.uris["lost"]
     pack = provider.get(f"{GRAPH}getStarterPack", starterPack=uri)["starterPack"]
     assert "list" not in pack
-    assert "listItemsSample" not in pack
+    assert pack["listItemsSample"] == []
 
 
 @pytest.mark.parametrize("name", ["curated", "unheardof"])
