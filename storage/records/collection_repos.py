@@ -79,6 +79,14 @@ def drop_holders(conn: Conn, pairs: Collection[Pair]) -> None:
         )
 
 
+def fetch_held(conn: Conn, actor: int) -> set[Pair]:
+    """Return the pairs of one account."""
+    rows = conn.execute(
+        "SELECT actor, collection FROM collection_repo WHERE actor = %s", (actor,)
+    )
+    return {(found, collection) for found, collection in rows}
+
+
 def list_holders(conn: Conn, collection: int, *, limit: int, after: int) -> Holders:
     """Return the next active accounts with a record of a collection, by actor.
 

@@ -27,6 +27,11 @@ from indexer.identity import save_handles
 from indexer.repos.export import open_export
 from mirror import mirror_methods as mirror
 from mirror.stream_routes import stream_routes
+from network.errors import (
+    DidNotFoundError,
+    HandleNotFoundError,
+    LexiconNotFoundError,
+)
 from network.server.listener import serving_in_thread
 from network.xrpc.server import Auth, XrpcError, XrpcServer
 from protocol.events.event import AccountEvent
@@ -123,6 +128,22 @@ class Generator:
         return page
 
 
+class EmptyNetwork:
+    """A network without accounts, lexicons and blobs."""
+
+    async def find_document(self, did: str) -> Any:
+        raise DidNotFoundError(did)
+
+    async def find_identity(self, identifier: str, *, refresh: bool = False) -> Any:
+        raise HandleNotFoundError(identifier)
+
+    async def find_lexicon(self, nsid: str) -> Any:
+        raise LexiconNotFoundError(nsid)
+
+    async def fetch_blob(self, *_: Any) -> Any:
+        raise XrpcError("BlobNotFound", "Blob not found")
+
+
 class RefusedError(Exception):
     """An error answer."""
 
@@ -202,7 +223,7 @@ def serve_world(
             fetch_skeleton=generator,
             request_crawl=_refuse_crawl,
             export_repo=open_export,
-            **changes,
+            **({"network": EmptyNetwork()} | changes),
         )
         server = XrpcServer(
             Catalog.load(), authenticate=_authenticate, check_output=True
