@@ -33,7 +33,11 @@ GROUPS: Final = {
     "label": "Issue labels, and read reports.",
 }
 
-_MODULES: Final = {"bench": "bench.command"}
+_MODULES: Final = {
+    "bench": "bench.command",
+    "takedown": "service.cli.moderation.takedown",
+    "label": "service.cli.moderation.label",
+}
 
 # Old words -> new words. The first old word leads, the others stand anywhere after it.
 # Old names keep working for one release.
