@@ -42,6 +42,7 @@ from network.xrpc.server import THREADS, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.identity.did_document import LABEL_KEY, MULTIKEY_TYPE
 from protocol.lexicon import Catalog
+from service.moderation import Moderation
 from service.outgoing import make_fetcher, make_resolver
 from service.runtime.client_settings import live_domains, read_age_assurance
 from service.runtime.config import Config
@@ -50,11 +51,13 @@ from service.runtime.search_engines import make_engine
 from service.runtime.secrets import SecretStore, admin_password, label_key
 from service.web.image_cache import ImageCache
 from service.web.images import IMAGE_LIMITS, Images
+from service.web.moderation_page import moderation_routes
 from service.web.operator_access import for_operator
 from service.web.routes import page_routes, show_unknown_paths
 from service.web.status_page import status_route
 from storage.postgres.pool import Pool, end_idle_transactions, open_pool, ping
 from storage.private.private_store import PrivateStore
+from storage.records.interning import Interner
 from storage.repos.issuers import is_issuer_active
 from storage.repos.jti import use_jti
 
@@ -264,13 +267,19 @@ def create_app(
     # A separate client: images must not use up the limits of other requests.
     image_fetcher = make_fetcher(config, limits=IMAGE_LIMITS)
     app = make_appview(config, pool, private, resolver, fetcher, image_fetcher)
+    moderation = Moderation(config, pool, app.private, Interner(names))
     server = make_server(
         config, app, resolver, observe=observe, check_output=check_output
     )
+
+    def is_taken_down(did: str, cid: bytes) -> bool:
+        taken = app.takedowns.current(app.private)
+        return did in taken.accounts or taken.has_blob(did, cid)
+
     images = None
     if config.cdn_url_pattern is None:
         cache = ImageCache(config.home / "images", config.image_cache_mb * 1_000_000)
-        images = Images(pool, image_fetcher, cache, server.threads)
+        images = Images(pool, image_fetcher, cache, server.threads, is_taken_down)
 
     async def serve_did(request: Request) -> Response:
         return JSONResponse(did_document(config))
@@ -293,7 +302,11 @@ def create_app(
             *stream_routes(app),
             *page_routes(app, crawl_settings(config), server.threads, images),
             *for_operator(
-                [status_route(app, server.threads), *operator_routes],
+                [
+                    status_route(app, server.threads),
+                    *moderation_routes(app, moderation, server.threads),
+                    *operator_routes,
+                ],
                 admin_password(config),
             ),
         ],

@@ -105,9 +105,10 @@ def _split(pattern: str) -> tuple[str, str | None, str | None]:
     nsid, second, rkey = path.partition("/")
     if len(pattern) <= MAX_PATTERN_CHARS and is_did(did):
         if not text.startswith("at://"):
-            if not slash:
+            # A DID with `*` would name all DIDs that begin so.
+            if not slash and not is_prefix:
                 return did, "", ""
-        elif is_prefix and not path:
+        elif is_prefix and slash and not path:
             return did, None, None
         elif is_nsid(nsid) and is_prefix and second and not rkey:
             return did, nsid, None

@@ -34,7 +34,12 @@ GROUPS: Final = {
     "label": "Issue labels, and read reports.",
 }
 
-_MODULES: Final = {"bench": "bench.command", "did": "service.did_command"}
+_MODULES: Final = {
+    "bench": "bench.command",
+    "takedown": "service.cli.moderation.takedown",
+    "label": "service.cli.moderation.label",
+    "did": "service.did_command",
+}
 
 # Old words -> new words. The first old word leads, the others stand anywhere after it.
 # Old names keep working for one release.

@@ -1,4 +1,4 @@
-"""What is taken down appears in no answer of any method."""
+"""Taken-down accounts, records and blobs appear in no answer of any method."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from labeler_world import Labeler
 from small_world import did
 
 from appview.takedowns import TakedownCache
+from protocol.data.cid import raw_cid_for
 from storage.postgres.pool import open_pool
-from storage.private.takedowns import take_down, undo_takedown
+from storage.private.takedowns import blob_subject, take_down, undo_takedown
 from storage.records.interning import Interner
 
 LABELER = did("labeler")
@@ -74,3 +75,18 @@ def test_records_that_are_taken_down_are_in_no_answer(provider: Provider) -> Non
     found = shown(provider, records)
     assert not found, found
     _decide(provider, records, undo=True)
+
+
+def test_blobs_that_are_taken_down_are_in_no_view(provider: Provider) -> None:
+    blob = blob_subject(did("alice"), raw_cid_for(b"picture"))
+    asked = {"actor": did("alice"), "viewer": "alice"}
+    avatar = provider.get("app.bsky.actor.getProfile", **asked)["avatar"]
+    _decide(provider, [blob])
+    assert "avatar" not in provider.get("app.bsky.actor.getProfile", **asked)
+    # The same picture of another account stays.
+    other = provider.get("app.bsky.actor.getProfile", actor=did("bob"))
+    assert other["avatar"] == avatar.replace(
+        "alice".ljust(24, "a"), "bob".ljust(24, "a")
+    )
+    _decide(provider, [blob], undo=True)
+    assert provider.get("app.bsky.actor.getProfile", **asked)["avatar"] == avatar

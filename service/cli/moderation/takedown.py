@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from service.cli.groups import AsJson, Limit, make_group, read_config
-from service.cli.subjects import Subject, find_subject, operator_name
+from service.cli.moderation.subjects import Subject, find_subject, operator_name
 from service.cli.table import print_rows
 from service.moderation import open_moderation
 from service.operator_errors import ConfigError, ServiceError

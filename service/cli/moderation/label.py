@@ -10,7 +10,12 @@ import typer
 
 from labels.signed_label import LabelError, label_json
 from service.cli.groups import AsJson, Limit, make_group, read_config
-from service.cli.subjects import Labelled, find_subject, operator_name, read_cid
+from service.cli.moderation.subjects import (
+    Labelled,
+    find_subject,
+    operator_name,
+    read_cid,
+)
 from service.cli.table import print_rows
 from service.moderation import open_moderation
 from service.operator_errors import ConfigError, ServiceError
