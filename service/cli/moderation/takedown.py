@@ -25,7 +25,7 @@ def add(
         str, typer.Option("--reason", help="The reason, for `takedown list`.")
     ],
 ) -> None:
-    """Hide an account, a record or a blob from every view, search and feed.
+    """Hide an account, a record or a blob from every answer.
 
     Its data stay.
     """
@@ -77,7 +77,7 @@ def list_all(limit: Limit = 1_000, as_json: AsJson = False) -> None:
 
 @app.command()
 def log(limit: Limit = 100, as_json: AsJson = False) -> None:
-    """List decisions on takedowns and labels: who, when and why, newest first."""
+    """List decisions on takedowns and labels, newest first."""
     with (
         open_moderation(read_config()) as moderation,
         moderation.private.read() as conn,
