@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import cached_property, partial
+from typing import Any, Final, NamedTuple
 
+from appview.hydration.record_cache import RecordCache
 from protocol.data.cbor import Value, decode
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.data.json_form import to_json
@@ -31,7 +32,13 @@ from storage.postgres.arrays import int_columns
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
 from storage.records.links import DEFAULT_PARTITION
-from storage.records.record_allowance import HELD, Allowance, Held
+from storage.records.record_allowance import (
+    HELD,
+    Allowance,
+    Held,
+    count_items,
+    read_block,
+)
 
 POST = COLLECTION_IDS[FEED_POST]
 LIKE = COLLECTION_IDS[FEED_LIKE]
@@ -58,12 +65,17 @@ DECLARATIONS = (
 
 @dataclass(frozen=True)
 class Record:
-    """A record as its author signed it; `size` is the bytes of its block."""
+    """A record as its author signed it; `size` is the bytes of its block.
+
+    Requests share it: neither `value` nor `json` may be changed.
+    """
 
     address: Address
     cid: str
     value: dict[str, Value]
     size: int = 0
+    items: int = 0
+    """Values inside `value`, for the allowance of an answer."""
 
     @cached_property
     def json(self) -> Any:
@@ -113,6 +125,9 @@ class Reaction(NamedTuple):
     block: int | None = None
 
 
+_CACHE: Final = RecordCache[Record | None]()
+
+
 def _key_columns(addresses: Iterable[Address]) -> list[str]:
     return int_columns([(a.actor, a.rkey) for a in addresses], 2)
 
@@ -125,7 +140,8 @@ def read_record(address: Address, block: bytes) -> Record | None:
         return None
     if not isinstance(value, dict):
         return None
-    return Record(address, cid_to_text(cid_for(block)), value, len(block))
+    cid = cid_to_text(cid_for(block))
+    return Record(address, cid, value, len(block), count_items(value))
 
 
 def load_records(
@@ -148,11 +164,16 @@ def _read(
     conn: Conn, allowance: Allowance, rows: Iterable[Held]
 ) -> dict[Address, Record]:
     found: dict[Address, Record] = {}
-    for row, block in allowance.read(conn, rows):
-        record = read_record(row.address, block)
-        if record is not None and allowance.take(record.value):
+    for row, size in allowance.admit(rows):
+        decode = partial(_decode, conn, row)
+        record = _CACHE.read(row.address, row.stored, size, decode)
+        if record is not None and allowance.take(record.items):
             found[row.address] = record
     return found
+
+
+def _decode(conn: Conn, row: Held) -> Record | None:
+    return read_record(row.address, read_block(conn, row))
 
 
 def load_own_records(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from appview.hydration.records import Record
-from appview.hydration.state import State
 from storage.records.addresses import Address, find_addresses, find_collections
+
+if TYPE_CHECKING:
+    from appview.hydration.state import State
 
 PREFIX: Final = "site.standard."
 DOCUMENT: Final = f"{PREFIX}document"

@@ -35,6 +35,11 @@ class ServerFields(BaseSettings):
         description="Public origin of the provider; its host is the provider's "
         "did:web. Default: http://localhost:PORT_BASE.",
     )
+    service_did: str | None = Field(
+        None,
+        description="The provider's did:plc, made by `bigworld did create`. Default: "
+        "the did:web of public_url, which stays accepted beside it.",
+    )
     cdn_url_pattern: str | None = Field(
         None,
         description="URLs of images in views, with {preset}, {did} and {cid}. Default: "
@@ -92,6 +97,11 @@ class ServerFields(BaseSettings):
         (),
         description="Domains of the handles of that PDS; each needs a wildcard DNS "
         "record and certificate. Required outside a development network.",
+    )
+    pds_moderation_service: str | None = Field(
+        None,
+        description="Service (did#fragment) that gets the reports of the PDS and "
+        "tools.ozone.* calls. Default: the provider.",
     )
     pds_invite_required: bool = Field(
         True,

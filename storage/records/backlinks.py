@@ -16,8 +16,10 @@ MAX_SORTED_LINKS: Final = 5_000
 """Links of a target are shown newest first up to this many, otherwise in the order of
 their sources' ids, which costs an index the same for any number."""
 _SORT_US: Final = micros_sql("l.sort_at")
+_BY_TIME: Final = frozenset({"link_reply_parent", "link_quote"})
+"""Partitions whose index has the links of a target by time."""
 _MODE_OF_MANY: Final = {
-    **dict.fromkeys(("link_default", "link_reply_root", "link_quote"), 2),
+    **dict.fromkeys(("link_default", "link_reply_root"), 2),
     **dict.fromkeys(("link_listitem", "link_via"), 2),
 }
 """Order of many links: their index has them by record key."""
@@ -70,7 +72,11 @@ def find_links(
     if of is not None:
         where += " AND l.actor = ANY(%(of)s)"
         values["of"] = [*of]
-    return _page(conn, partition_of(path), "l.actor", where, values, limit, after)
+    partition = partition_of(path)
+    by_time = partition in _BY_TIME and of is None
+    return _page(
+        conn, partition, "l.actor", where, values, limit, after, by_time=by_time
+    )
 
 
 def find_followers(

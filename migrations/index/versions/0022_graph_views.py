@@ -7,7 +7,7 @@ from alembic import op
 from storage.collections import COLLECTION_IDS, GRAPH_LIST, VERIFICATION_SUBJECT
 
 revision = "0022"
-down_revision = "0020"
+down_revision = "0021"
 
 
 _COUNT = f"""

@@ -20,6 +20,7 @@ from protocol.data import cbor
 from protocol.data.json_form import to_json
 from protocol.syntax import TidClock
 from storage.postgres.pool import open_pool
+from storage.private.takedowns import NOTHING
 from storage.records.addresses import Address
 from storage.records.interning import Interner
 from storage.records.record_allowance import Allowance
@@ -35,6 +36,7 @@ class _Session:
         self.app = SimpleNamespace(
             service_did="did:web:here.example.com", trusted_verifiers=()
         )
+        self.taken_down = NOTHING
         self.context = SimpleNamespace(labelers=Labelers())
 
 
