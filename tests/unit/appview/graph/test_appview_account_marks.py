@@ -78,6 +78,7 @@ def provider(databases: Any) -> Iterator[Provider]:
         {},
         unnamed={"nohandle"},
         trusted_verifiers=tuple(map(did, TRUSTED)),
+        default_labelers=(did("old"),),
     ) as served:
         yield served
     databases.drop(url)
@@ -143,6 +144,8 @@ def test_impersonation_invalidates_verifications(provider: Provider) -> None:
         assert ann["verifications"][0]["isValid"] is True
         tess = profile(provider, "tess", headers=accepted)["verification"]
         assert tess["trustedVerifierStatus"] == expected
+    with psycopg.connect(provider.database) as conn:
+        conn.execute("DELETE FROM label WHERE val = 'impersonation'")
 
 
 def test_status_shows_its_card_and_its_end(provider: Provider) -> None:
