@@ -5,8 +5,8 @@ Both sides may be long: the shorter one is read, and it is bounded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from appview.skeletons.places import followed_ids
 from storage.collections import FOLLOW_SUBJECT, NO_COLLECTION, NO_RKEY
@@ -14,6 +14,9 @@ from storage.postgres.arrays import int_array
 from storage.postgres.pool import Conn
 from storage.records.links import partition_of
 from storage.states import STATUS_DELETED
+
+if TYPE_CHECKING:
+    from appview.hydration.state import State
 
 MAX_SHOWN: Final = 5
 """Known followers in a view, as the lexicon has it."""
@@ -27,6 +30,18 @@ _OF_ACCOUNTS: Final = (
 )
 # Follows of a deleted account are removed a little later.
 _NOT_DELETED: Final = f"a.upstream_status <> '{STATUS_DELETED}'"
+
+
+def load_known_of(state: State, ids: Iterable[int]) -> None:
+    """Load the known followers of loaded accounts, and those that are shown."""
+    viewer = state.session.viewer_actor
+    if viewer is None:
+        return
+    fresh = {*ids} & state.actors.keys() - state.known_followers.keys()
+    sizes = {actor: state.actors[actor].followers for actor in fresh}
+    found = load_known_followers(state.session.conn, viewer, sizes)
+    state.known_followers |= {actor: found.get(actor, []) for actor in fresh}
+    state.load_actors(a for known in found.values() for a in known[:MAX_SHOWN])
 
 
 def load_known_followers(
