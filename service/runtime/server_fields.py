@@ -58,6 +58,25 @@ class ServerFields(BaseSettings):
         description="Further audiences (DID or DID#service) of service tokens that are "
         "accepted, besides the provider's own.",
     )
+    trusted_verifiers: Names = Field(
+        (),
+        description="DIDs of accounts whose verifications of other accounts are shown "
+        "in views.",
+    )
+    age_assurance: Path | None = Field(
+        None,
+        description="JSON file of the regions that need age assurance, in the form of "
+        "app.bsky.ageassurance.getConfig. Default: no region.",
+    )
+    live_now: Names = Field(
+        (),
+        description="Accounts that may show themselves as live, each as DID=domain of "
+        "the service that they are live at.",
+    )
+    check_email_confirmed: bool = Field(
+        False,
+        description="Tell clients to ask for a confirmed email address.",
+    )
     token_use: Literal["jti", "once", "many"] = Field(
         "jti",
         description="Uses of a service token: `jti` accepts one with a jti once, "

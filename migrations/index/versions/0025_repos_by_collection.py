@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0025"
-down_revision = "0020"
+down_revision = "0024"
 
 # Fixed here: a later version of the code may choose others.
 _COMMON = "1, 2, 3, 7, 8, 14"
