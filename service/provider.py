@@ -17,8 +17,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from appview import server as appview
-from appview.app import AppView
+from appview.app import AppView, ClientSettings
+from appview.foreign_blobs import ForeignBlobs
 from appview.foreign_feeds import ForeignFeeds
+from appview.network_reads import Online
 from appview.own_feeds import own_handle
 from crawler.hosts.crawl_requests import CrawlRequests
 from crawler.identities.identity_cache import PostgresIdentityCache
@@ -28,8 +30,10 @@ from mirror import mirror_methods as mirror
 from mirror.stream_routes import stream_routes
 from network.errors import IdentityError, NetworkError
 from network.http.client import Fetcher
+from network.http.dns import DnsTxtLookup
 from network.http.policy import HostLimits
 from network.identity.jti import ThreadedJtiStore
+from network.identity.lexicon_source import LexiconSource
 from network.identity.resolver import IdentityResolver
 from network.identity.service_authenticator import ServiceAuthenticator
 from network.server.request_guard import RequestGuard
@@ -40,6 +44,7 @@ from protocol.identity.did_document import LABEL_KEY, MULTIKEY_TYPE
 from protocol.lexicon import Catalog
 from service.moderation import Moderation
 from service.outgoing import make_fetcher, make_resolver
+from service.runtime.client_settings import live_domains, read_age_assurance
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
 from service.runtime.search_engines import make_engine
@@ -58,6 +63,7 @@ from storage.repos.jti import use_jti
 
 SERVICES = {
     "bsky_appview": "BskyAppView",
+    "bsky_notif": "BskyNotificationService",
     "bigworld": "BigworldProvider",
     "bigworld_search": "BigworldSearch",
     "bsky_fg": "BskyFeedGenerator",
@@ -83,8 +89,8 @@ _MORE_CONNECTIONS = 8
 
 
 def did_document(config: Config) -> dict[str, Any]:
-    """Return the DID document of the provider."""
-    did = config.provider_did
+    """Return the document of the provider's did:web."""
+    did = config.web_did
     handle = own_handle(did)
     return {
         "@context": ["https://www.w3.org/ns/did/v1"],
@@ -107,7 +113,7 @@ def did_document(config: Config) -> dict[str, Any]:
 
 def audiences(config: Config) -> frozenset[str]:
     """Return the accepted audiences of tokens: each DID alone and with a service."""
-    names = {config.provider_did, *config.audiences}
+    names = {config.provider_did, config.web_did, *config.audiences}
     dids = [name for name in names if "#" not in name]
     return frozenset(names | {f"{did}#{name}" for did in dids for name in SERVICES})
 
@@ -118,8 +124,12 @@ def make_appview(
     private: Pool,
     resolver: IdentityResolver,
     fetcher: Fetcher,
+    blob_fetcher: Fetcher,
 ) -> AppView:
-    """Return the read side with its dependencies."""
+    """Return the read side with its dependencies.
+
+    `blob_fetcher` has limits of its own: blobs must not use up those of other requests.
+    """
 
     async def resolve_handle(handle: str, *, refresh: bool = False) -> str | None:
         try:
@@ -140,7 +150,18 @@ def make_appview(
         spooler=Spooler(folder=config.home),
         cdn_url_pattern=config.cdn_url_pattern,
         video_url_pattern=config.video_url_pattern,
+        trusted_verifiers=config.trusted_verifiers,
+        client_settings=ClientSettings(
+            age_assurance=read_age_assurance(config.age_assurance),
+            live_now=live_domains(config.live_now),
+            check_email_confirmed=config.check_email_confirmed,
+        ),
         keeps_events=config.event_log,
+        network=Online(
+            resolver,
+            LexiconSource(fetcher, resolver, DnsTxtLookup()),
+            ForeignBlobs(blob_fetcher, config.home),
+        ),
         default_labelers=(config.provider_did, *config.subscribed_labelers),
     )
 
@@ -243,10 +264,10 @@ def create_app(
         PostgresIdentityCache(names),
         MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
     )
-    app = make_appview(config, pool, private, resolver, fetcher)
-    moderation = Moderation(config, pool, app.private, Interner(names))
     # A separate client: images must not use up the limits of other requests.
     image_fetcher = make_fetcher(config, limits=IMAGE_LIMITS)
+    app = make_appview(config, pool, private, resolver, fetcher, image_fetcher)
+    moderation = Moderation(config, pool, app.private, Interner(names))
     server = make_server(
         config, app, resolver, observe=observe, check_output=check_output
     )
@@ -264,9 +285,9 @@ def create_app(
         return JSONResponse(did_document(config))
 
     async def serve_handle(request: Request) -> Response:
-        if own_handle(config.provider_did) is None:
+        if own_handle(config.web_did) is None:
             return PlainTextResponse("no account has this handle", 404)
-        return PlainTextResponse(config.provider_did)
+        return PlainTextResponse(config.web_did)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -29,6 +29,7 @@ GROUPS: Final = {
     "search": "Search through the running provider, or rebuild its index.",
     "feed": "List the feeds this provider serves, or read one.",
     "lexicon": "List, add or look up lexicons of other records.",
+    "did": "Create or update the provider's did:plc.",
     "takedown": "Hide accounts, records or blobs, or show them again.",
     "label": "Issue labels, and read reports.",
 }
@@ -37,6 +38,7 @@ _MODULES: Final = {
     "bench": "bench.command",
     "takedown": "service.cli.moderation.takedown",
     "label": "service.cli.moderation.label",
+    "did": "service.did_command",
 }
 
 # Old words -> new words. The first old word leads, the others stand anywhere after it.

@@ -33,7 +33,9 @@ class _Session:
 
     def __init__(self, conn: Any, interner: Interner) -> None:
         self.conn = conn
-        self.app = SimpleNamespace(service_did="did:web:here.example.com")
+        self.app = SimpleNamespace(
+            service_did="did:web:here.example.com", trusted_verifiers=()
+        )
         self.taken_down = NOTHING
         self.context = SimpleNamespace(labelers=Labelers())
 
