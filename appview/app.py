@@ -11,6 +11,7 @@ from network.server.spool import Spooler
 from search.engines.contract import SearchEngine
 from storage.postgres.pool import Conn, Pool
 from storage.private.private_store import PrivateStore
+from storage.private.sealing import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class AppView:
 
     pool: Pool
     private: PrivateStore
+    vault: Vault
     engine: SearchEngine
     cursor_secret: bytes
     service_did: str

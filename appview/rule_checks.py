@@ -13,7 +13,7 @@ from appview.hydration.self_labels import self_label_values
 from appview.hydration.state import State, profile_address, quoted_uri
 from appview.hydration.unrecommended import HIDE, NO_UNAUTHENTICATED, is_unrecommended
 from storage.collections import FEED_POST
-from storage.private.mutes import Mute
+from storage.private.mutes import FULL_MUTE, Mute
 from storage.records.addresses import Address
 
 
@@ -39,7 +39,7 @@ class Condition(Enum):
     UNRECOMMENDED = auto()
     """The account asks to be left out of recommendations."""
     MUTED = auto()
-    """The viewer mutes the account, or its quotes and the record is one."""
+    """The viewer mutes the account, or a list of it, or its quotes and this is one."""
     MUTED_REPOSTS = auto()
     """The viewer mutes the account or its reposts."""
     MUTED_CONTENT = auto()
@@ -141,8 +141,12 @@ def _is_unrecommended(state: State, case: Case) -> bool:
 
 
 def _mute_of(state: State, actor: int | None) -> Mute | None:
-    found = None if actor is None else state.actors.get(actor)
-    return state.session.mutes.get(found.did) if found else None
+    if actor is None:
+        return None
+    if actor in state.muting_lists:
+        return FULL_MUTE
+    found = state.actors.get(actor)
+    return state.session.private.mute_of(found.did) if found else None
 
 
 def _is_muted(state: State, case: Case) -> bool:

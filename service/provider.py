@@ -40,13 +40,14 @@ from service.outgoing import make_fetcher, make_resolver
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
 from service.runtime.search_engines import make_engine
-from service.runtime.secrets import SecretStore, admin_password
+from service.runtime.secrets import SecretStore, admin_password, private_vault
 from service.web.image_cache import ImageCache
 from service.web.images import IMAGE_LIMITS, Images
 from service.web.operator_access import for_operator
 from service.web.routes import page_routes, show_unknown_paths
 from service.web.status_page import status_route
 from storage.postgres.pool import Pool, end_idle_transactions, open_pool, ping
+from storage.private.mutes import seal_plain_mutes
 from storage.private.private_store import PrivateStore
 from storage.repos.issuers import is_issuer_active
 from storage.repos.jti import use_jti
@@ -116,6 +117,7 @@ def make_appview(
     return AppView(
         pool=pool,
         private=PrivateStore(private),
+        vault=private_vault(config),
         engine=make_engine(config, pool),
         cursor_secret=SecretStore(config.home).key("cursors"),
         service_did=config.provider_did,
@@ -128,6 +130,15 @@ def make_appview(
         video_url_pattern=config.video_url_pattern,
         keeps_events=config.event_log,
     )
+
+
+def _encrypt_mutes(config: Config, private: Pool) -> None:
+    """Encrypt the mutes that an earlier version stored."""
+    vault = private_vault(config)
+    moved = 1
+    while moved:
+        with private.connection() as conn:
+            moved = seal_plain_mutes(conn, vault)
 
 
 def make_server(
@@ -220,6 +231,7 @@ def create_app(
     )
     # A database that has just started may be slow.
     names.wait(_START_S)
+    _encrypt_mutes(config, private)
     fetcher = make_fetcher(config, limits=FEED_SERVICE_LIMITS)
     resolver = make_resolver(
         config,

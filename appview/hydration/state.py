@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from appview.hydration.actors import Actor, Relation, load_actors, load_relations
 from appview.hydration.labels import Label, account_subject, load_labels
+from appview.hydration.muting_lists import load_muting_lists
 from appview.hydration.records import (
     GENERATOR,
     LABELER,
@@ -77,6 +78,8 @@ class State:
         self.loaded_actors: set[int] = set()
         self.actors: dict[int, Actor] = {}
         self.relations: dict[int, Relation] = {}
+        # Muted lists of the viewer, by an account in them.
+        self.muting_lists: dict[int, Address] = {}
         self.posts: dict[Address, Post] = {}
         # Levels of quotes loaded below a post.
         self.quoted_to: dict[Address, int] = {}
@@ -137,6 +140,9 @@ class State:
                 for found in relations.values()
                 for key in (found.following, found.followed_by)
             )
+        muting = load_muting_lists(self.session, wanted)
+        self.muting_lists |= muting
+        self.load_lists(muting.values())
         profiles, declarations = load_own_records(conn, wanted, self.profile_allowance)
         self.records |= profiles
         self.declarations |= declarations
@@ -304,3 +310,11 @@ def reference_uri(record: Record, field: str) -> str | None:
     reference = record.value.get(field)
     uri = reference.get("uri") if isinstance(reference, dict) else None
     return uri if isinstance(uri, str) and is_at_uri(uri) else None
+
+
+def root_uri(post: Post) -> str | None:
+    """Return the AT-URI of the root that a reply names; None for a root."""
+    reply = post.record.value.get("reply")
+    root = reply.get("root") if isinstance(reply, dict) else None
+    uri = root.get("uri") if isinstance(root, dict) else None
+    return uri if isinstance(uri, str) else None

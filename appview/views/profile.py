@@ -21,6 +21,7 @@ from appview.views.common import (
 )
 from protocol.data.graphemes import cut_text
 from storage.collections import ACTOR_PROFILE, GRAPH_FOLLOW
+from storage.private.mutes import FULL_MUTE
 
 INVALID_HANDLE: Final = "handle.invalid"
 _MAX_NAME: Final = 64
@@ -28,7 +29,9 @@ _MAX_NAME_BYTES: Final = 640
 _MAX_DESCRIPTION: Final = 256
 _MAX_DESCRIPTION_BYTES: Final = 2_560
 _FROM_FOLLOWERS: Final = "followers"
-_SUBSCRIBERS: Final = frozenset({_FROM_FOLLOWERS, "mutuals", "none"})
+_FROM_MUTUALS: Final = "mutuals"
+_FROM_NOBODY: Final = "none"
+_SUBSCRIBERS: Final = frozenset({_FROM_FOLLOWERS, _FROM_MUTUALS, _FROM_NOBODY})
 
 
 def profile_view_basic(state: State, actor: Actor) -> dict[str, Any]:
@@ -106,16 +109,37 @@ def _viewer_state(state: State, actor: Actor) -> dict[str, Any] | None:
             return None
         return record_uri(state, did, GRAPH_FOLLOW, rkey)
 
-    mute = state.session.mutes.get(actor.did)
+    muting = state.muting_lists.get(actor.id)
+    mute = FULL_MUTE if muting else state.session.private.mute_of(actor.did)
     return present(
         muted=mute is not None and mute.is_full,
         mutedOnlyReposts=(mute.only_reposts or None) if mute else None,
         mutedOnlyQuoteposts=(mute.only_quotes or None) if mute else None,
+        mutedByList=list_view_basic(state, muting) if muting in state.named else None,
         **blocks,
         blockingByList=list_view_basic(state, held) if held else None,
         following=own(viewer.did, relation.following),
         followedBy=own(actor.did, relation.followed_by),
+        activitySubscription=_own_subscription(state, actor, relation),
     )
+
+
+def _own_subscription(
+    state: State, actor: Actor, relation: Relation
+) -> dict[str, bool] | None:
+    """Return the viewer's subscription to an account that still allows it."""
+    held = state.session.private.subscription(actor.did)
+    if held is None or not may_subscribe(state, actor, relation):
+        return None
+    return {"post": held.post, "reply": held.reply}
+
+
+def may_subscribe(state: State, actor: Actor, relation: Relation) -> bool:
+    """Return True if an account lets the viewer subscribe to its activity."""
+    allowed = _activity_subscription(state, actor)["allowSubscriptions"]
+    if allowed == _FROM_MUTUALS and relation.followed_by is None:
+        return False
+    return allowed != _FROM_NOBODY and relation.following is not None
 
 
 def _cut(text: str | None, graphemes: int, size: int) -> str | None:

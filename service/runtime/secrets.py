@@ -9,6 +9,7 @@ from pathlib import Path
 
 from service.operator_errors import ConfigError
 from service.runtime.config import Config
+from storage.private.sealing import Vault
 
 SECRET_BYTES = 32
 PLC_BYPASS = "plc-bypass"
@@ -64,3 +65,8 @@ def admin_password(config: Config) -> str:
     if config.admin_password is not None:
         return config.admin_password.get_secret_value()
     return SecretStore(config.home).password("admin-password")
+
+
+def private_vault(config: Config) -> Vault:
+    """Return the keys of private state, from this home's secret."""
+    return Vault(SecretStore(config.home).key("private-state"))

@@ -36,6 +36,7 @@ from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from storage.postgres.pool import open_pool
 from storage.private.private_store import PrivateStore
+from storage.private.sealing import Vault
 from storage.records.interning import Interner
 
 
@@ -194,6 +195,7 @@ def serve_world(
         app = AppView(
             pool=pool,
             private=PrivateStore(names),
+            vault=Vault(b"secret of private state".ljust(32)),
             engine=engine,
             cursor_secret=b"secret",
             service_did=SERVICE,

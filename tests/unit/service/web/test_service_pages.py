@@ -98,6 +98,7 @@ def site(databases: Any) -> Iterator[str]:
         app = AppView(
             pool=pool,
             private=_nothing,  # type: ignore[arg-type]
+            vault=_nothing,  # type: ignore[arg-type]
             engine=engine,
             cursor_secret=b"s",
             service_did="did:web:example.com",
