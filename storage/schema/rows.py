@@ -8,7 +8,17 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from storage.records import rows as narrow
-from storage.schema.columns import ZERO, flag, int4, int8, octets, table, text, time
+from storage.schema.columns import (
+    ZERO,
+    flag,
+    int2,
+    int4,
+    int8,
+    octets,
+    table,
+    text,
+    time,
+)
 
 # Columns are ordered for alignment: 40 bytes without padding. Partitions and indexes
 # are in the migrations. target_collection 0 and target_rkey 0: an account.
@@ -84,6 +94,35 @@ list_item = _described(
 )
 starter_pack = _described(narrow.STARTER_PACK)
 labeler = _described(narrow.LABELER)
+# A reply and the account of an ancestor `height` levels above it, from two to four
+# (storage.records.distant_replies). sort_at: that of the reply.
+distant_reply = table(
+    "distant_reply",
+    int8("rkey", autoincrement=False),
+    int8("subject_rkey"),
+    time("sort_at"),
+    int4("actor", autoincrement=False),
+    int4("recipient"),
+    int2("height", autoincrement=False),
+    sa.PrimaryKeyConstraint("actor", "rkey", "height"),
+    sa.Index(
+        "distant_reply_recipient_idx",
+        *("recipient", "sort_at", "rkey", "actor", "height"),
+    ),
+)
+# Verifications that were deleted; a recreated one leaves.
+removed_verification = table(
+    "removed_verification",
+    int8("rkey", autoincrement=False),
+    time("removed_at"),
+    int4("actor", autoincrement=False),
+    int4("recipient"),
+    sa.PrimaryKeyConstraint("actor", "rkey"),
+    sa.Index(
+        "removed_verification_recipient_idx",
+        *("recipient", "removed_at", "rkey", "actor"),
+    ),
+)
 # Newest label (by `cts`) of a source on a subject; `raw` is the label as signed. An
 # account is collection 0, rkey 0. An empty `cid` stands for every version.
 label = table(
