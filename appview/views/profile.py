@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from appview.hydration.actors import Actor, Relation
 from appview.hydration.labels import account_subject
-from appview.hydration.records import CHAT_DECLARATION, NOTIFICATION_DECLARATION
+from appview.hydration.records import CHAT_DECLARATION
 from appview.hydration.state import State, profile_address
+from appview.hydration.subscriptions import allowed_subscribers, may_subscribe
 from appview.views.account_list import list_view_basic
 from appview.views.blob_url import image_url
 from appview.views.blocks import block_state, blocking_list
@@ -28,10 +29,6 @@ _MAX_NAME: Final = 64
 _MAX_NAME_BYTES: Final = 640
 _MAX_DESCRIPTION: Final = 256
 _MAX_DESCRIPTION_BYTES: Final = 2_560
-_FROM_FOLLOWERS: Final = "followers"
-_FROM_MUTUALS: Final = "mutuals"
-_FROM_NOBODY: Final = "none"
-_SUBSCRIBERS: Final = frozenset({_FROM_FOLLOWERS, _FROM_MUTUALS, _FROM_NOBODY})
 
 
 def profile_view_basic(state: State, actor: Actor) -> dict[str, Any]:
@@ -46,7 +43,10 @@ def profile_view_basic(state: State, actor: Actor) -> dict[str, Any]:
         associated=present(
             labeler=actor.labeler or None,
             chat=_chat(state, actor),
-            activitySubscription=_activity_subscription(state, actor),
+            activitySubscription={
+                # Clients read an absent value as "none"; the lexicon's default is sent.
+                "allowSubscriptions": allowed_subscribers(state, actor.id)
+            },
         ),
         viewer=_viewer_state(state, actor),
         labels=_labels(state, actor),
@@ -84,14 +84,6 @@ def _chat(state: State, actor: Actor) -> dict[str, str] | None:
     )
 
 
-def _activity_subscription(state: State, actor: Actor) -> dict[str, str]:
-    record = state.declarations.get((actor.id, NOTIFICATION_DECLARATION))
-    allowed = text_of(record.value, "allowSubscriptions") if record else None
-    # Clients read an absent value as "none"; the lexicon's default is sent.
-    known = allowed if allowed in _SUBSCRIBERS else None
-    return {"allowSubscriptions": known or _FROM_FOLLOWERS}
-
-
 def _viewer_state(state: State, actor: Actor) -> dict[str, Any] | None:
     viewer = state.session.viewer
     if viewer is None:
@@ -120,26 +112,16 @@ def _viewer_state(state: State, actor: Actor) -> dict[str, Any] | None:
         blockingByList=list_view_basic(state, held) if held else None,
         following=own(viewer.did, relation.following),
         followedBy=own(actor.did, relation.followed_by),
-        activitySubscription=_own_subscription(state, actor, relation),
+        activitySubscription=_own_subscription(state, actor),
     )
 
 
-def _own_subscription(
-    state: State, actor: Actor, relation: Relation
-) -> dict[str, bool] | None:
+def _own_subscription(state: State, actor: Actor) -> dict[str, bool] | None:
     """Return the viewer's subscription to an account that still allows it."""
     held = state.session.private.subscription(actor.did)
-    if held is None or not may_subscribe(state, actor, relation):
+    if held is None or not may_subscribe(state, actor.id):
         return None
     return {"post": held.post, "reply": held.reply}
-
-
-def may_subscribe(state: State, actor: Actor, relation: Relation) -> bool:
-    """Return True if an account lets the viewer subscribe to its activity."""
-    allowed = _activity_subscription(state, actor)["allowSubscriptions"]
-    if allowed == _FROM_MUTUALS and relation.followed_by is None:
-        return False
-    return allowed != _FROM_NOBODY and relation.following is not None
 
 
 def _cut(text: str | None, graphemes: int, size: int) -> str | None:
