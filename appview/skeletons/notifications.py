@@ -336,13 +336,14 @@ def _bounds(reason: Reason, after: NoticeKey | None, since: datetime | None) -> 
     found = "" if since is None else "AND l.sort_at > %(since)s"
     if after is None:
         return found
-    # The first condition is of the index, the second exact. The slot is constant.
+    # The first condition is of the index, the second leaves out what was shown: as no
+    # comparison of rows, or the index would begin at the time alone.
     moment = "%(moment)s::timestamptz"
     sign = "<=" if SLOT_OF[reason] < after[3] else "<"
     return f"""{found}
         AND (l.sort_at, l.rkey) <= ({moment}, %(rkey)s::int8)
-        AND (l.sort_at, l.rkey, l.actor)
-            {sign} ({moment}, %(rkey)s::int8, %(actor)s::int4)"""
+        AND (l.sort_at < {moment} OR l.rkey < %(rkey)s::int8
+             OR l.actor {sign} %(actor)s::int4)"""
 
 
 def _subscribed_branch(after: NoticeKey | None, since: datetime | None) -> str:
