@@ -29,6 +29,7 @@ GROUPS: Final = {
     "search": "Search through the running provider, or rebuild its index.",
     "feed": "List the feeds this provider serves, or read one.",
     "lexicon": "List, add or look up lexicons of other records.",
+    "private": "Export or delete the private state of an account.",
     "takedown": "Hide accounts from this index, or show them again.",
 }
 

@@ -15,6 +15,9 @@ SECRET_BYTES = 32
 PLC_BYPASS = "plc-bypass"
 """Secret with which our PDSes bypass our directory's limits per address."""
 
+PRIVATE_STATE = "private-state"
+"""Secret that private state is encrypted with: without it, it is lost."""
+
 
 class SecretStore:
     """A private folder with one file per secret."""
@@ -69,4 +72,4 @@ def admin_password(config: Config) -> str:
 
 def private_vault(config: Config) -> Vault:
     """Return the keys of private state, from this home's secret."""
-    return Vault(SecretStore(config.home).key("private-state"))
+    return Vault(SecretStore(config.home).key(PRIVATE_STATE))

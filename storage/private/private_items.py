@@ -6,7 +6,6 @@ rest of it is encrypted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -20,7 +19,6 @@ NO_SUBJECT: Final = ""
 """Subject of the only item of a kind, such as preferences."""
 _MAX_ITEM_BYTES: Final = 200_000
 _MAX_KIND_BYTES: Final = 20_000_000
-_EXPORTED_ROWS: Final = 500
 
 
 class Kind(IntEnum):
@@ -204,28 +202,3 @@ def count_items(conn: Conn, account: Account, kind: Kind) -> int:
         "SELECT count(*) FROM private_item WHERE account = %s AND kind = %s",
         (account.id, kind),
     )
-
-
-def export_items(conn: Conn, account: Account) -> Iterator[Item]:
-    """Yield all items of an account by kind, a few hundred rows at a time."""
-    after = (0, -(2**63))
-    while True:
-        rows = conn.execute(
-            "SELECT kind, subject, sealed, at, flags FROM private_item"
-            " WHERE account = %s AND (kind, subject) > (%s, %s)"
-            " ORDER BY kind, subject LIMIT %s",
-            (account.id, *after, _EXPORTED_ROWS),
-        ).fetchall()
-        for kind, subject, sealed, at, flags in rows:
-            value = account.open(kind, subject, sealed)
-            yield Item(Kind(kind), subject, value, at, flags)
-        if len(rows) < _EXPORTED_ROWS:
-            return
-        after = rows[-1][:2]
-
-
-def delete_account_items(conn: Conn, account: Account) -> int:
-    """Remove all items of an account; return their number."""
-    return conn.execute(
-        "DELETE FROM private_item WHERE account = %s", (account.id,)
-    ).rowcount

@@ -74,9 +74,10 @@ class Provider:
         return json.loads(self._send(urllib.request.Request(url), None)[0])
 
     def post(self, nsid: str, body: Any, *, viewer: str | None = None) -> bytes:
-        """Return the answer of a procedure."""
-        headers = {"content-type": "application/json"}
-        url, data = f"{self.url}/xrpc/{nsid}", json.dumps(body).encode()
+        """Return the answer of a procedure; `body` None: it takes none."""
+        headers = {"content-type": "application/json"} if body is not None else {}
+        data = b"" if body is None else json.dumps(body).encode()
+        url = f"{self.url}/xrpc/{nsid}"
         return self._send(urllib.request.Request(url, data, headers), viewer)[0]
 
     def _send(

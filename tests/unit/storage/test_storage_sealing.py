@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from storage.postgres.pool import Conn, Pool
+from storage.private import account_data
+from storage.private.account_data import delete_data, export_all, export_page
 from storage.private.mutes import Mute, seal_plain_mutes
-from storage.private.private_items import Kind, export_items, find_item, save_item
+from storage.private.private_items import Kind, find_item, save_item
 from storage.private.private_state import load_private_state
 from storage.private.sealing import DamagedItemError, Vault
 
@@ -70,5 +72,21 @@ def test_export_yields_every_item_once(conn: Conn) -> None:
         value = {"subject": str(number)}
         save_item(conn, ADA, Kind.BOOKMARK, str(number), value, NOW)
     save_item(conn, BEN, Kind.BOOKMARK, "other", {"subject": "other"}, NOW)
-    found = [item.value["subject"] for item in export_items(conn, ADA)]
+    found = [item["value"]["subject"] for item in export_all(conn, ADA)]
     assert sorted(found, key=int) == [str(number) for number in range(1_100)]
+    assert delete_data(conn, ADA) == 1_100
+    assert [*export_all(conn, ADA)] == []
+    assert len([*export_all(conn, BEN)]) == 1
+
+
+def test_page_of_an_export_is_bounded_in_bytes(
+    conn: Conn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_data, "MAX_PAGE_BYTES", 1_000)
+    monkeypatch.setattr(account_data, "_ROWS", 2)
+    for number in range(5):
+        value = {"subject": str(number), "text": "x" * 600}
+        save_item(conn, ADA, Kind.DRAFT, str(number), value, NOW)
+    page = export_page(conn, ADA, 100)
+    assert len(page.items) == 2
+    assert len([*export_all(conn, ADA)]) == 5

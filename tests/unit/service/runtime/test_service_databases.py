@@ -118,10 +118,15 @@ def test_restore_needs_an_empty_database(tmp_path: Path, empty_database: str) ->
     assert is_current(empty_database, INDEX)
     with open_database(own, PRIVATE) as url, psycopg.connect(url) as conn:
         assert url == empty_database
+        account = private_vault(own).account("did:web:a.test")
         held = load_private_state(conn, account)
         assert held.mute_of("did:web:b.test") == Mute()
     with pytest.raises(ServiceError, match="has tables already"):
         restore(own, tmp_path / "backup")
+    other = Config.read(home=tmp_path / "other", database_url=empty_database)
+    private_vault(other)
+    with pytest.raises(ServiceError, match="not the secret of this backup"):
+        restore(other, tmp_path / "backup")
 
 
 def test_private_database_of_your_own_is_saved_and_restored_apart(
