@@ -19,7 +19,8 @@ Accounts = Annotated[
     list[str] | None, typer.Argument(help="Only these accounts, by DID or handle.")
 ]
 
-# Group -> its line in the list of commands. The group `x` is service.cli.x:app.
+# Group -> its line in the list of commands. The group `x` is service.cli.x:app,
+# or that of _MODULES.
 GROUPS: Final = {
     "bench": "Measure parts of Bigworld on this machine.",
     "db": "Back up, restore or migrate the databases.",
@@ -33,7 +34,10 @@ GROUPS: Final = {
     "takedown": "Hide accounts from this index, or show them again.",
 }
 
-_MODULES: Final = {"bench": "bench.command"}
+_MODULES: Final = {
+    "bench": "bench.command",
+    "private": "service.cli.accounts.private",
+}
 
 # Old words -> new words. The first old word leads, the others stand anywhere after it.
 # Old names keep working for one release.

@@ -17,6 +17,7 @@ MAX_FILE_LINES: Final = 400
 MAX_FILES: Final = 20
 MAX_METHODS: Final = 40
 METHODS: Final = "appview/app_bsky/"  # a file an NSID: the lexicon decides how many
+MIGRATIONS: Final = "migrations/"  # history only grows
 MAX_SHARE: Final = 0.15
 MAX_SAME_NAME: Final = 2
 
@@ -52,7 +53,8 @@ def test_no_folder_has_more_files_than_a_reader_takes_in() -> None:
     assert {
         name: count
         for name, count in counts.items()
-        if count > (MAX_METHODS if name.startswith(METHODS) else MAX_FILES)
+        if not name.startswith(MIGRATIONS)
+        and count > (MAX_METHODS if name.startswith(METHODS) else MAX_FILES)
     } == {}
 
 
