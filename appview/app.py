@@ -85,5 +85,7 @@ class AppView:
     default_labelers: tuple[str, ...] = ()
     spooler: Spooler = field(default_factory=Spooler)
     """Spool of whole repos before they are sent."""
+    sends_pushes: bool = False
+    """True if notifications of registered devices are sent to a webhook."""
     keeps_events: bool = False
     """True if there is an event log for streams."""

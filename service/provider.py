@@ -37,6 +37,7 @@ from network.xrpc.server import THREADS, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.lexicon import Catalog
 from service.outgoing import make_fetcher, make_resolver
+from service.pushes import make_pusher
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
 from service.runtime.search_engines import make_engine
@@ -59,6 +60,8 @@ SERVICES = {
     "bsky_fg": "BskyFeedGenerator",
 }
 """Fragments of the provider's DID document, and their types."""
+PUSH_SERVICE = ("bsky_notif", "BskyNotificationService")
+"""The service at which PDSes register devices, if pushes are sent."""
 GET_FEED = "app.bsky.feed.getFeed"
 TOKEN_METHODS = {
     GET_FEED: ("app.bsky.feed.getFeedSkeleton",),
@@ -77,6 +80,11 @@ _MORE_CONNECTIONS = 8
 """Connections for event streams and spools, besides those of the handler threads."""
 
 
+def services(config: Config) -> dict[str, str]:
+    """Return the services of the provider by fragment."""
+    return SERVICES | (dict([PUSH_SERVICE]) if config.push_webhook_url else {})
+
+
 def did_document(config: Config) -> dict[str, Any]:
     """Return the DID document of the provider."""
     did = config.provider_did
@@ -87,7 +95,7 @@ def did_document(config: Config) -> dict[str, Any]:
         **({"alsoKnownAs": [f"at://{handle}"]} if handle else {}),
         "service": [
             {"id": f"#{name}", "type": kind, "serviceEndpoint": config.provider_url}
-            for name, kind in SERVICES.items()
+            for name, kind in services(config).items()
         ],
     }
 
@@ -96,7 +104,9 @@ def audiences(config: Config) -> frozenset[str]:
     """Return the accepted audiences of tokens: each DID alone and with a service."""
     names = {config.provider_did, *config.audiences}
     dids = [name for name in names if "#" not in name]
-    return frozenset(names | {f"{did}#{name}" for did in dids for name in SERVICES})
+    return frozenset(
+        names | {f"{did}#{name}" for did in dids for name in services(config)}
+    )
 
 
 def make_appview(
@@ -128,6 +138,7 @@ def make_appview(
         spooler=Spooler(folder=config.home),
         cdn_url_pattern=config.cdn_url_pattern,
         video_url_pattern=config.video_url_pattern,
+        sends_pushes=config.push_webhook_url is not None,
         keeps_events=config.event_log,
     )
 
@@ -250,6 +261,8 @@ def create_app(
         cache = ImageCache(config.home / "images", config.image_cache_mb * 1_000_000)
         images = Images(pool, image_fetcher, cache, server.threads)
 
+    pusher = make_pusher(config, app)
+
     async def serve_did(request: Request) -> Response:
         return JSONResponse(did_document(config))
 
@@ -260,7 +273,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        with resources:
+        with resources, pusher:
             async with fetcher, image_fetcher:
                 yield
 

@@ -29,11 +29,17 @@ class Inbox:
     """Notifications of a viewer by its settings.
 
     With `priority` only those of followed accounts. `reasons` are those asked for.
+    `pushed`: by the settings of pushes, not of the list.
     """
 
     settings: NotificationSettings
     priority: bool
     reasons: frozenset[Reason]
+    pushed: bool = False
+
+    def _allows(self, reason: Reason) -> bool:
+        choose = self.settings.pushes if self.pushed else self.settings.shows
+        return choose(reason.preference)
 
     def fetch(
         self,
@@ -50,7 +56,7 @@ class Inbox:
         return find_notices(
             session.conn,
             viewer,
-            [r for r in self.reasons if self.settings.shows(r.preference)],
+            [reason for reason in self.reasons if self._allows(reason)],
             limit,
             after=after,
             since=since,
@@ -79,7 +85,7 @@ class Inbox:
         return [
             cause
             for cause in notice.causes
-            if settings.shows(cause.reason.preference)
+            if self._allows(cause.reason)
             and (notice.followed or not settings.only_follows(cause.reason.preference))
         ]
 
@@ -97,7 +103,11 @@ class Inbox:
 
 
 def open_inbox(
-    context: RequestContext, reasons: Sequence[str] | None, priority: bool | None
+    context: RequestContext,
+    reasons: Sequence[str] | None,
+    priority: bool | None,
+    *,
+    pushed: bool = False,
 ) -> Inbox:
     """Read the viewer's settings; hold no connection of the index."""
     account = private_account_of(context)
@@ -109,6 +119,7 @@ def open_inbox(
         settings,
         settings.priority if priority is None else priority,
         frozenset(reason for reason in asked if reason is not None),
+        pushed,
     )
 
 

@@ -35,6 +35,7 @@ class Kind(IntEnum):
     SEEN = 9
     ACTIVITY_SUBSCRIPTION = 10
     PUSH = 11
+    PUSHED = 12
 
 
 MOST: Final[dict[Kind, int]] = {
@@ -49,6 +50,7 @@ MOST: Final[dict[Kind, int]] = {
     Kind.SEEN: 1,
     Kind.ACTIVITY_SUBSCRIPTION: 500,
     Kind.PUSH: 20,
+    Kind.PUSHED: 1,
 }
 """Items of a kind that one account may have. Most kinds are read for each answer."""
 
@@ -133,6 +135,7 @@ _NAMES: Final[dict[Kind, str]] = {
     Kind.SEEN: "seen markers",
     Kind.ACTIVITY_SUBSCRIPTION: "activity subscriptions",
     Kind.PUSH: "push registrations",
+    Kind.PUSHED: "positions of pushes",
 }
 
 

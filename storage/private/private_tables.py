@@ -22,6 +22,8 @@ private_item = sa.Table(
     sa.Column("sealed", sa.LargeBinary, nullable=False),
     sa.PrimaryKeyConstraint("account", "kind", "subject", name="private_item_pkey"),
     sa.Index("private_item_time_idx", "account", "kind", "at", "subject"),
+    # Push registrations, whose `at` is the time of the next look.
+    sa.Index("private_item_push_idx", "at", postgresql_where=sa.text("kind = 11")),
 )
 
 # Mutes of earlier versions, until a provider has encrypted them.

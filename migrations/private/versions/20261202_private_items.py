@@ -22,6 +22,7 @@ _STATEMENTS = (
     # Already compressed as far as it can be: encrypted bytes are not repetitive.
     "ALTER TABLE private_item ALTER COLUMN sealed SET STORAGE EXTERNAL",
     "CREATE INDEX private_item_time_idx ON private_item (account, kind, at, subject)",
+    "CREATE INDEX private_item_push_idx ON private_item (at) WHERE kind = 11",
 )
 
 
