@@ -242,6 +242,7 @@ def create_app(
     )
     # A database that has just started may be slow.
     names.wait(_START_S)
+    private.wait(_START_S)
     _encrypt_mutes(config, private)
     fetcher = make_fetcher(config, limits=FEED_SERVICE_LIMITS)
     resolver = make_resolver(
