@@ -15,7 +15,7 @@ from protocol.data.cid import cid_for, cid_to_text
 from protocol.data.json_form import to_json
 from storage.records.addresses import Address, find_collections
 from storage.records.record_rows import PAGE_BYTES, fetch_pieces
-from storage.records.repo_listing import Key, Position, list_keys, position_after
+from storage.repos.repo_listing import Key, Position, list_keys, position_after
 
 
 def _list(session: Session, params: Params) -> dict[str, Any]:
