@@ -17,9 +17,15 @@ CATALOG: Final = Catalog.load()
 MARKER: Final = "zorilla"
 """A word in everything of the account and the records that are taken down."""
 MAL: Final = did("mal")
-_IDENTITY: Final = ("com.atproto.identity.", "com.atproto.sync.", "com.atproto.repo.")
+_IDENTITY: Final = (
+    "com.atproto.identity.",
+    "com.atproto.lexicon.",
+    "com.atproto.repo.",
+    "com.atproto.sync.",
+)
 """Methods of the mirror and the directory, which takedowns of records leave alone."""
 _PAGES: Final = 10
+_ABSENT: Final = ("#threadItemNotFound", "#threadItemBlocked")
 _GONE: Final = ("notFound", "blocked", "detached")
 
 
@@ -175,6 +181,10 @@ def traces(value: Any, subjects: Collection[str]) -> Iterator[str]:
     """
     if isinstance(value, Mapping):
         if any(value.get(mark) is True for mark in _GONE):
+            return
+        # An item of a thread whose post is not there.
+        item = value.get("value")
+        if isinstance(item, Mapping) and str(item.get("$type")).endswith(_ABSENT):
             return
         for key, inner in value.items():
             if key in ("record", "value") and "$type" in inner and "uri" not in inner:

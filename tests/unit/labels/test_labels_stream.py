@@ -24,7 +24,7 @@ from network.server.listener import serving
 from network.streams.stream_events import StreamTimes
 from network.streams.stream_server import StreamServer
 from network.xrpc.server import XrpcServer
-from protocol.events.frames import encode_error_frame, encode_frame
+from protocol.events.frames import decode_frame, encode_error_frame, encode_frame
 from protocol.identity.keys import PrivateKey
 from protocol.lexicon import Catalog
 from storage.postgres.pool import Conn, Pool
@@ -112,8 +112,12 @@ async def test_faulty_labels_are_counted_and_spare_their_neighbors(
     await labeler.send(good, *faulty.values())
     assert stored(conn) == {(POST, "good"): False}
     assert drops(conn) == dict.fromkeys(map(str, faulty), 1)
-    await labeler.stream.take([b"garbage", encode_frame("#labels", {"seq": "x"})])
-    assert drops(conn)[LabelFault.BAD_FRAME] == 2
+    # A sequence number of 64 bits without a sign.
+    small = encode_frame("#labels", {"labels": [], "seq": 0})
+    huge = small.replace(b"\x63seq\x00", b"\x63seq\x1b" + b"\xff" * 8)
+    assert decode_frame(huge).body["seq"] == 2**64 - 1
+    await labeler.stream.take([b"garbage", encode_frame("#labels", {"seq": "x"}), huge])
+    assert drops(conn)[LabelFault.BAD_FRAME] == 3
     more = [
         resign(good, key, val=""),
         resign(good, key, val="a\0b"),
