@@ -15,7 +15,12 @@ from labeler_world import LABELER, OTHER, START, Keys, Labeler, resign
 from small_world import did
 
 from labels.label_rows import load_position, stream_states
-from labels.label_stream import SUBSCRIBE_LABELS, LabelStream, RestartedError
+from labels.label_stream import (
+    SUBSCRIBE_LABELS,
+    LabelStream,
+    RestartedError,
+    follow_labelers,
+)
 from labels.signed_label import MAX_VALUE_BYTES, LabelFault, label_fields
 from network.errors import UnreachableError
 from network.http.client import Fetcher
@@ -285,3 +290,30 @@ async def test_an_unreachable_labeler_is_retried_and_shown(
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     assert "localhost:9" in error
+
+
+class _Broken(LabelStream):
+    async def run(self) -> None:
+        raise ZeroDivisionError
+
+
+async def test_labelers_are_followed_until_the_stop(
+    conn: Conn, pool: Pool, interner: Interner, fetcher: Fetcher
+) -> None:
+    keys: Any = Keys({LABELER: PrivateKey.generate("k256")}, url="http://localhost:9")
+    stop = asyncio.Event()
+    streams = [LabelStream(LABELER, fetcher, keys, pool, interner)]
+    following = asyncio.create_task(follow_labelers(streams, stop))
+    await asyncio.sleep(0.1)
+    assert not following.done()
+    stop.set()
+    with anyio.fail_after(10):
+        await following
+    # A bug ends the process instead of one labeler in silence.
+    streams.append(_Broken(OTHER, fetcher, keys, pool, interner))
+    with anyio.fail_after(10), pytest.raises(ZeroDivisionError):
+        await follow_labelers(streams, asyncio.Event())
+    with anyio.fail_after(10):
+        stopped = asyncio.Event()
+        stopped.set()
+        await follow_labelers([], stopped)
