@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import structlog
+import uvloop
 from starlette.types import ASGIApp
 
 from network.server.connections import ConnectionLimits
@@ -24,10 +25,11 @@ _DEV_WARNING = (
 
 
 def run_async(main: Coroutine[Any, Any, None], config: Config) -> None:
-    """Run a coroutine; warn if this is a development network."""
+    """Run a coroutine on a fast event loop; warn if this is a development network."""
     if config.dev_network:
         log.warning(_DEV_WARNING)
-    asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
 
 
 def stop_event() -> asyncio.Event:
