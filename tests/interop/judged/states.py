@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from judged_records import card, quoting
-from judged_stage import MISSING_CID, POST, Stage
 from reference_network import post
+
+from judged.records import card, quoting
+from judged.stage import MISSING_CID, POST, Stage
 
 
 def write_gates(stage: Stage) -> None:

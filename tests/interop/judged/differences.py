@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from judge import Difference, Rule
-from judged_stage import Stage
+from judged.compare import Difference, Rule
+from judged.stage import Stage
 
 
 def _same_picture(difference: Difference) -> bool:
