@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from appview.network_reads import NetworkReads, Offline
+from appview.takedowns import TakedownCache
 from network.server.spool import Spooler
 from search.engines.contract import SearchEngine
 from storage.postgres.pool import Conn, Pool
@@ -61,6 +63,19 @@ class FetchSkeleton(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """Settings that clients of this provider ask for.
+
+    `age_assurance` is an app.bsky.ageassurance.defs#config: no region needs it by
+    default. `live_now` has the domains that an account may be live at, by DID.
+    """
+
+    age_assurance: Mapping[str, Any] = field(default_factory=lambda: {"regions": []})
+    live_now: Mapping[str, list[str]] = field(default_factory=dict)
+    check_email_confirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AppView:
     """The read side. `pool` has a connection for each handler thread."""
 
@@ -81,7 +96,14 @@ class AppView:
     video_url_pattern: str | None = None
     """With {did}, {cid} and {file}; None: the original from the account's host."""
     default_labelers: tuple[str, ...] = ()
+    """Labelers that we subscribe to; no others are applied."""
+    trusted_verifiers: tuple[str, ...] = ()
+    """DIDs of the accounts whose verifications are shown."""
+    client_settings: ClientSettings = field(default_factory=ClientSettings)
     spooler: Spooler = field(default_factory=Spooler)
     """Spool of whole repos before they are sent."""
+    takedowns: TakedownCache = field(default_factory=TakedownCache)
     keeps_events: bool = False
     """True if there is an event log for streams."""
+    network: NetworkReads = field(default_factory=Offline)
+    """Reads beyond the index."""

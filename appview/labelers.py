@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +40,11 @@ class Labelers:
     def default(cls, dids: tuple[str, ...]) -> Labelers:
         """Return the server's own choice, for requests without the header."""
         return cls(dids, frozenset(dids))
+
+    def among(self, known: Collection[str]) -> Labelers:
+        """Return the labelers that are known, in order."""
+        dids = tuple(did for did in self.dids if did in known)
+        return Labelers(dids, self.redact & {*dids})
 
     def header(self) -> str:
         """Return the value of `atproto-content-labelers`."""

@@ -58,11 +58,16 @@ def own_records(service_did: str) -> dict[str, OwnRecord]:
 
 def find_own_record(app: AppView, repo: str, nsid: str, rkey: str) -> OwnRecord | None:
     """Return a record of the provider's account, named by DID or handle."""
+    return (list_own_records(app, repo, nsid) or {}).get(rkey)
+
+
+def list_own_records(app: AppView, repo: str, nsid: str) -> dict[str, OwnRecord] | None:
+    """Return the generators of the provider's account by record key; else None."""
     if nsid != FEED_GENERATOR:
         return None
     if repo != app.service_did and repo.lower() != own_handle(app.service_did):
         return None
-    return own_records(app.service_did).get(rkey)
+    return own_records(app.service_did)
 
 
 def own_handle(service_did: str) -> str | None:

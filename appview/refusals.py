@@ -28,6 +28,7 @@ def refuse_profile(state: State, actor: int) -> None:
         raise _bad_request("This account is hidden by a labeler")
     if (
         found.takedown is not None
+        or found.did in state.session.taken_down.accounts
         or found.upstream_status in SUSPENDED
         or state.is_redacted(account_subject(actor))
     ):

@@ -9,12 +9,15 @@ from typing import Final
 
 from appview.hydration.labels import account_subject
 from appview.hydration.records import POST
+from appview.hydration.references import quoted_uri
 from appview.hydration.self_labels import self_label_values
-from appview.hydration.state import State, profile_address, quoted_uri
+from appview.hydration.state import State, profile_address
 from appview.hydration.unrecommended import HIDE, NO_UNAUTHENTICATED, is_unrecommended
 from storage.collections import FEED_POST
 from storage.private.mutes import Mute
 from storage.records.addresses import Address
+
+_PUSHPIN: Final = "\N{PUSHPIN}"
 
 
 class Condition(Enum):
@@ -25,7 +28,7 @@ class Condition(Enum):
     GONE = auto()
     """The account is unknown, not active, taken down, or redacted by a labeler."""
     REDACTED = auto()
-    """A labeler that the viewer accepts with `redact` has taken the record down."""
+    """We, or a labeler that the viewer accepts with `redact`, took the record down."""
     OPTED_OUT = auto()
     """The account asks to be shown to signed-in people only (pages)."""
     LABELLED = auto()
@@ -40,12 +43,20 @@ class Condition(Enum):
     """The account asks to be left out of recommendations."""
     MUTED = auto()
     """The viewer mutes the account, or its quotes and the record is one."""
+    MUTED_ACCOUNT = auto()
+    """The viewer mutes the account in full."""
     MUTED_REPOSTS = auto()
     """The viewer mutes the account or its reposts."""
     MUTED_CONTENT = auto()
     """The viewer mutes the account, but not the one beside it that reposted it."""
     GATED = auto()
     """The thread's gate does not let the account reply."""
+    SIGNED_OUT = auto()
+    """The account is shown to signed-in accounts only, and there is no viewer."""
+    HIDDEN_BY_GATE = auto()
+    """The author of the thread has hidden the reply, which is not the viewer's."""
+    PIN_MARK = auto()
+    """The text is a pushpin alone: a bookmark of its author."""
     HIDDEN_REPLY = auto()
     """The author of the thread has hidden the reply (pages)."""
     NOT_QUOTABLE = auto()
@@ -77,12 +88,15 @@ def is_gone(state: State, case: Case) -> bool:
     return (
         actor is None
         or not actor.is_shown
+        or actor.did in state.session.taken_down.accounts
         or state.is_redacted(account_subject(case.actor))
     )
 
 
 def _is_redacted(state: State, case: Case) -> bool:
-    return case.record is not None and state.is_redacted(case.record)
+    return case.record is not None and (
+        state.is_taken_down(case.record) or state.is_redacted(case.record)
+    )
 
 
 def has_opted_out(state: State, case: Case) -> bool:
@@ -154,6 +168,11 @@ def _is_muted(state: State, case: Case) -> bool:
     return mute.only_quotes and uri is not None and f"/{FEED_POST}/" in uri
 
 
+def _is_account_muted(state: State, case: Case) -> bool:
+    mute = _mute_of(state, case.actor)
+    return mute is not None and mute.is_full
+
+
 def _are_reposts_muted(state: State, case: Case) -> bool:
     mute = _mute_of(state, case.actor)
     return mute is not None and (mute.is_full or mute.only_reposts)
@@ -170,9 +189,33 @@ def _is_gated(state: State, case: Case) -> bool:
     return case.record is not None and state.restrictions.violates(case.record)
 
 
-def _is_hidden_reply(state: State, case: Case) -> bool:
+def _is_signed_out(state: State, case: Case) -> bool:
+    if state.session.context.viewer_did is not None:
+        return False
+    subjects = account_subject(case.actor), profile_address(case.actor)
+    labels = {label.val for s in subjects for label in state.labels.get(s, ())}
+    profile = state.profile_record(case.actor)
+    own = self_label_values(profile.value) if profile else ()
+    return NO_UNAUTHENTICATED in labels or NO_UNAUTHENTICATED in own
+
+
+def _is_pin_mark(state: State, case: Case) -> bool:
     post = state.posts.get(case.record) if case.record else None
-    if not state.session.context.for_page or post is None or post.root is None:
+    text = post.record.value.get("text") if post else None
+    return isinstance(text, str) and text.strip() == _PUSHPIN
+
+
+def _is_hidden_reply(state: State, case: Case) -> bool:
+    return state.session.context.for_page and _is_gate_hidden(state, case)
+
+
+def _is_hidden_by_gate(state: State, case: Case) -> bool:
+    return case.actor != state.session.viewer_actor and _is_gate_hidden(state, case)
+
+
+def _is_gate_hidden(state: State, case: Case) -> bool:
+    post = state.posts.get(case.record) if case.record else None
+    if post is None or post.root is None:
         return False
     gate = state.restrictions.threadgate(post.root)
     return gate is not None and state.uris[post.record.address] in gate.hidden_replies
@@ -203,9 +246,13 @@ HOLDS: Final[dict[Condition, Callable[[State, Case], bool]]] = {
     Condition.ANCESTOR_BLOCK: _is_ancestor_blocked,
     Condition.UNRECOMMENDED: _is_unrecommended,
     Condition.MUTED: _is_muted,
+    Condition.MUTED_ACCOUNT: _is_account_muted,
     Condition.MUTED_REPOSTS: _are_reposts_muted,
     Condition.MUTED_CONTENT: _is_content_muted,
     Condition.GATED: _is_gated,
+    Condition.SIGNED_OUT: _is_signed_out,
+    Condition.HIDDEN_BY_GATE: _is_hidden_by_gate,
+    Condition.PIN_MARK: _is_pin_mark,
     Condition.HIDDEN_REPLY: _is_hidden_reply,
     Condition.NOT_QUOTABLE: _is_not_quotable,
     Condition.DETACHED: _is_detached,

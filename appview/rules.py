@@ -32,6 +32,8 @@ class Place(Enum):
     """An account that the provider suggests by itself, or one of a trend."""
     FOLLOW = auto()
     """An entry of getFollows or getFollowers, beside its subject."""
+    MEMBER = auto()
+    """A member of a list, beside the owner of a list that is not for moderation."""
     LIKE = auto()
     """An entry of getLikes, beside the author of the post."""
     REPOSTER = auto()
@@ -42,6 +44,10 @@ class Place(Enum):
     """A post of getPosts or a hit of searchPosts."""
     FEED_ITEM = auto()
     """A post in a feed or timeline."""
+    LIST_FEED_ITEM = auto()
+    """A post in the feed of a list, beside the owner of the list."""
+    QUOTING = auto()
+    """A quote in getQuotes, beside the author of the quoted post."""
     AUTHOR_ITEM = auto()
     """A post in an author feed, beside the account that reposted it."""
     REPLY_REF = auto()
@@ -52,6 +58,12 @@ class Place(Enum):
     """A post above another one in a thread, beside the author of that one."""
     REPLY = auto()
     """A post below another one in a thread, beside the author of that one."""
+    ITEM_ANCHOR = auto()
+    """The post that a flat thread (getPostThreadV2) was requested by."""
+    ITEM_PARENT = auto()
+    """A post above another one in a flat thread, beside the author of that one."""
+    ITEM_REPLY = auto()
+    """A post below another one in a flat thread, beside the author of that one."""
     QUOTE = auto()
     """A record inside a post, beside the author of the post."""
     ANY_RECORD = auto()
@@ -75,6 +87,10 @@ class Effect(Enum):
     """Show a blockedPost or viewBlocked."""
     DETACH = auto()
     """Show a viewDetached."""
+    WITHHOLD = auto()
+    """Show a threadItemNoUnauthenticated."""
+    OTHER = auto()
+    """Show the reply among the other replies of its thread only."""
     REFUSE = auto()
     """Answer with an error."""
 
@@ -89,6 +105,10 @@ def _rules(effect: Effect, *conditions: Condition) -> Rules:
 _GONE = (Condition.GONE, Condition.OPTED_OUT, Condition.LABELLED)
 _NO_RECORD = (Condition.MISSING, Condition.REDACTED, *_GONE)
 _BLOCKS = (Condition.VIEWER_BLOCK, Condition.PARTY_BLOCK)
+_FEED_ITEM = (
+    *(*_NO_RECORD, Condition.VIEWER_BLOCK),
+    *(Condition.ANCESTOR_BLOCK, Condition.MUTED),
+)
 _UNWANTED = (Condition.VIEWER_BLOCK, Condition.MUTED, Condition.UNRECOMMENDED)
 
 TABLE: Final[dict[Place, Rules]] = {
@@ -98,16 +118,16 @@ TABLE: Final[dict[Place, Rules]] = {
     Place.SUGGESTION: _rules(Effect.HIDE, *_GONE, *_UNWANTED),
     Place.EXACT_HIT: _rules(Effect.HIDE, *_GONE),
     Place.FOLLOW: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
+    Place.MEMBER: _rules(Effect.HIDE, *_GONE, Condition.PARTY_BLOCK),
     Place.LIKE: _rules(Effect.HIDE, *_GONE, *_BLOCKS),
     Place.REPOSTER: _rules(Effect.HIDE, *_GONE, Condition.VIEWER_BLOCK),
     Place.FEED_REPOSTER: _rules(
         Effect.HIDE, *_GONE, Condition.VIEWER_BLOCK, Condition.MUTED_REPOSTS
     ),
     Place.POST: _rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
-    Place.FEED_ITEM: (
-        *_rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
-        *_rules(Effect.HIDE, Condition.ANCESTOR_BLOCK, Condition.MUTED),
-    ),
+    Place.FEED_ITEM: _rules(Effect.HIDE, *_FEED_ITEM),
+    Place.LIST_FEED_ITEM: _rules(Effect.HIDE, *_FEED_ITEM, Condition.PARTY_BLOCK),
+    Place.QUOTING: _rules(Effect.HIDE, *_NO_RECORD, *_BLOCKS),
     Place.AUTHOR_ITEM: _rules(
         Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK, Condition.MUTED_CONTENT
     ),
@@ -128,6 +148,22 @@ TABLE: Final[dict[Place, Rules]] = {
         *_rules(Effect.HIDE, Condition.GATED, Condition.PARTY_BLOCK, *_NO_RECORD),
         *_rules(Effect.HIDE, Condition.HIDDEN_REPLY),
         *_rules(Effect.BLOCKED, Condition.VIEWER_BLOCK),
+    ),
+    Place.ITEM_ANCHOR: (
+        *_rules(Effect.NOT_FOUND, *_NO_RECORD),
+        *_rules(Effect.BLOCKED, Condition.VIEWER_BLOCK),
+        *_rules(Effect.WITHHOLD, Condition.SIGNED_OUT),
+    ),
+    Place.ITEM_PARENT: (
+        *_rules(Effect.NOT_FOUND, *_NO_RECORD),
+        *_rules(Effect.BLOCKED, *_BLOCKS),
+        *_rules(Effect.WITHHOLD, Condition.SIGNED_OUT),
+    ),
+    Place.ITEM_REPLY: (
+        *_rules(Effect.HIDE, Condition.GATED, *_NO_RECORD, *_BLOCKS),
+        *_rules(Effect.HIDE, Condition.SIGNED_OUT),
+        *_rules(Effect.OTHER, Condition.HIDDEN_BY_GATE, Condition.MUTED_ACCOUNT),
+        *_rules(Effect.OTHER, Condition.PIN_MARK),
     ),
     Place.QUOTE: (
         *_rules(Effect.BLOCKED, *_BLOCKS),
@@ -183,10 +219,17 @@ def shown_actors(
 
 
 def shown_records(
-    state: State, place: Place, records: Iterable[Address]
+    state: State,
+    place: Place,
+    records: Iterable[Address],
+    *,
+    beside: int | None = None,
 ) -> list[Address]:
     """Return the records that are shown, in order."""
-    return [r for r in records if decide_record(state, place, r) is None]
+    found = [*records]
+    if beside is not None:
+        state.restrictions.load_pairs((beside, record.actor) for record in found)
+    return [r for r in found if decide_record(state, place, r, beside=beside) is None]
 
 
 def shown_items(
@@ -196,6 +239,8 @@ def shown_items(
     reposter = Place.FEED_REPOSTER if place is Place.FEED_ITEM else Place.REPOSTER
 
     def is_shown(item: SkeletonItem) -> bool:
+        if item.repost is not None and state.is_taken_down(item.repost):
+            return False
         by = item.repost.actor if item.repost else None
         if by is not None and decide(state, reposter, Case(by)) is not None:
             return False

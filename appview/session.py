@@ -12,6 +12,7 @@ from network.xrpc.server import Call, XrpcError
 from protocol.syntax import is_did
 from storage.postgres.pool import Conn
 from storage.private.mutes import Mute, load_mutes
+from storage.private.takedowns import NOTHING, TakenDown
 from storage.records.addresses import find_actors, find_handles
 
 REPO_REV = "atproto-repo-rev"
@@ -45,12 +46,16 @@ class RequestContext:
     is_client_gone: Callable[[], bool] = lambda: False
     repo_rev: str | None = None
     """The revision of the viewer's repo, known once a session was opened."""
+    taken_down: TakenDown = NOTHING
+    """Takedowns at the time of the last session."""
     _mutes: Mapping[str, Mute] | None = None
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         """Open a read-only transaction on one snapshot."""
         self.check_client()
+        # While no connection of the index is held.
+        self.taken_down = self.app.takedowns.current(self.app.private)
         mutes = self._load_mutes()
         with self.app.pool.connection() as conn:
             conn.execute(
@@ -117,6 +122,11 @@ class Session:
         return self.context.app
 
     @property
+    def taken_down(self) -> TakenDown:
+        """Return the takedowns in force."""
+        return self.context.taken_down
+
+    @property
     def viewer_actor(self) -> int | None:
         """Return the viewer's actor id, if both are known."""
         return self.viewer.actor if self.viewer else None
@@ -139,6 +149,8 @@ def context_of(app: AppView, call: Call) -> RequestContext:
         app,
         call.nsid,
         viewer_did=call.auth.did if call.auth else None,
-        labelers=parse_labelers(accepted, app.default_labelers),
+        labelers=parse_labelers(accepted, app.default_labelers).among(
+            app.default_labelers
+        ),
         is_client_gone=call.is_client_gone,
     )

@@ -23,7 +23,9 @@ from storage.collections import (
     COLLECTION_IDS,
     FEED_POST,
     FOLLOW_SUBJECT,
+    GRAPH_LIST,
     LIKE_SUBJECT,
+    LISTITEM_LIST,
     NO_COLLECTION,
     QUOTE_PATHS,
     REPLY_PARENT,
@@ -36,6 +38,7 @@ from storage.records.record_rows import iter_repo
 from storage.states import REPO_SYNCHRONIZED
 
 _POST: Final = COLLECTION_IDS[FEED_POST]
+_LIST: Final = COLLECTION_IDS[GRAPH_LIST]
 # Errors of reading a damaged row.
 _UNREADABLE: Final = (
     ProtocolError,
@@ -311,11 +314,14 @@ _RECOUNTS: Final = (
     _Recount(
         "subject_stats",
         ("actor", "collection", "rkey"),
-        ("likes",),
+        ("likes", "items"),
         f"""
         SELECT target_actor AS actor, target_collection AS collection,
-            target_rkey AS rkey, count(*) AS likes
+            target_rkey AS rkey, count(*) FILTER (WHERE path = {LIKE_SUBJECT}) AS likes,
+            count(*) FILTER (WHERE path = {LISTITEM_LIST}) AS items
         FROM link WHERE path = {LIKE_SUBJECT} AND target_collection <> {_POST}
+            OR path = {LISTITEM_LIST} AND target_collection = {_LIST}
+            AND actor = target_actor
         GROUP BY 1, 2, 3
         """,
     ),

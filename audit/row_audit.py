@@ -19,6 +19,7 @@ from indexer.collections.registry import ROW_TABLES
 from indexer.row_writes import keep_first_seen
 from storage.postgres.pool import Conn
 from storage.postgres.transaction import require_idle
+from storage.records.collection_repos import fetch_held
 from storage.records.interning import Interner
 from storage.records.links import (
     DEFAULT_PARTITION,
@@ -38,6 +39,7 @@ MOST_LINK_BYTES: Final = 256 * 1024**2
 
 _ERRORS: Final = "index_error"
 _LISTED: Final = "listed_record"
+_HOLDERS: Final = "collection_repo"
 # Later than any record: dated rows hold their own time, and edges are compared with
 # the latest possible one.
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
@@ -106,6 +108,7 @@ class _Audit:
         self._interner = interner
         self._actor = actor
         self._expected: Counter[str] = Counter()
+        self._holds: set[tuple[int, int]] = set()
 
     def take(self, page: Sequence[tuple[int, int, bytes]]) -> None:
         """Compare the rows of the next records: (collection, rkey, bytes)."""
@@ -120,6 +123,7 @@ class _Audit:
                 self._compare_rows(table, rows)
             self._compare_links(prepared)
             self._compare_listed(prepared)
+            self._holds |= prepared.held
             errors.update(row[1:3] for row in prepared.errors)
         self._compare_errors(errors, page)
 
@@ -170,6 +174,7 @@ class _Audit:
     def count(self, most_link_bytes: int | None) -> None:
         """Count the rows without a record."""
         conn, actor = self._conn, self._actor
+        self.wrong[_HOLDERS] += len(self._holds ^ fetch_held(conn, actor))
         tables = [table.name for table in ROW_TABLES] + [_ERRORS, _LISTED]
         held: Mapping[str, int] = count_rows_of(conn, tables, actor)
         if most_link_bytes is None or links_size(conn) <= most_link_bytes:

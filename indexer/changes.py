@@ -35,6 +35,7 @@ from storage.collections import (
     REPOST_SUBJECT,
     RKEY_SELF,
 )
+from storage.records.collection_repos import COMMON
 from storage.records.edge_batch import SHAPE_OF, Edges
 from storage.records.interning import Interner
 from storage.records.links import (
@@ -102,6 +103,7 @@ class Prepared:
     rows: dict[RowTable, list[tuple[Any, ...]]] = field(default_factory=dict)
     errors: list[tuple[int, int, int, str]] = field(default_factory=list)
     outbox: list[tuple[int, int, int]] = field(default_factory=list)
+    held: set[tuple[int, int]] = field(default_factory=set)
     stats: StatsChange = field(default_factory=StatsChange)
 
 
@@ -205,6 +207,11 @@ class _Piece:
             if collection.listed:
                 _prepare_listed(prepared, change)
         whole = [change for change, _, new in self._readings if new is not None]
+        prepared.held = {
+            (change.actor, change.collection)
+            for change in whole
+            if change.collection not in COMMON
+        }
         prepared.records += pack_records(
             [change[:3] for change in whole], [change.new or b"" for change in whole]
         )

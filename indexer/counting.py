@@ -11,7 +11,9 @@ from storage.collections import (
     COLLECTION_IDS,
     FEED_POST,
     FOLLOW_SUBJECT,
+    GRAPH_LIST,
     LIKE_SUBJECT,
+    LISTITEM_LIST,
     NO_COLLECTION,
     QUOTE_PATHS,
     REPLY_PARENT,
@@ -22,6 +24,7 @@ from storage.records.rows import RowTable
 from storage.records.stats import (
     FOLLOWERS,
     FOLLOWS,
+    ITEMS,
     LIKES,
     QUOTES,
     REPLIES,
@@ -30,6 +33,7 @@ from storage.records.stats import (
 )
 
 _POST: Final = COLLECTION_IDS[FEED_POST]
+_LIST: Final = COLLECTION_IDS[GRAPH_LIST]
 
 
 def count_links(stats: StatsChange, links: Iterable[LinkTuple], sign: int) -> None:
@@ -45,6 +49,9 @@ def count_links(stats: StatsChange, links: Iterable[LinkTuple], sign: int) -> No
             if collection == NO_COLLECTION:
                 stats.add_actor(target_actor, FOLLOWERS, sign)
                 stats.add_actor(actor, FOLLOWS, sign)
+        elif path == LISTITEM_LIST:
+            if collection == _LIST and actor == target_actor:
+                stats.add_subject(actor, collection, target_rkey, sign, ITEMS)
         elif collection != _POST:
             continue
         elif path == REPOST_SUBJECT:

@@ -12,6 +12,7 @@ from storage.outbox import Cause, put_outbox
 from storage.postgres.arrays import int_columns
 from storage.postgres.copy import copy_rows
 from storage.postgres.pool import Conn
+from storage.records.collection_repos import COMMON, drop_holders, put_holders
 from storage.records.interning import Interner
 from storage.records.links import (
     LinkTuple,
@@ -84,6 +85,9 @@ def write(
     listed_at = delete_listed(conn, prepared.old_listed)
     copy_listed(conn, prepared.listed, now, listed_at)
     copy_records(conn, prepared.records)
+    put_holders(conn, prepared.held)
+    removed_from = {(a, c) for a, c, _ in prepared.replaced if c not in COMMON}
+    drop_holders(conn, removed_from - prepared.held)
     for partition in prepared.links.keys() & COUNTED_ONCE.keys():
         packed = prepared.links[partition]
         counted, aside = set_apart(conn, partition, packed, fresh=fresh)

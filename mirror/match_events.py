@@ -16,6 +16,7 @@ from protocol.data.json_form import to_json
 from search.matches import match_log
 from search.matches.match_log import Match
 from storage.postgres.pool import Conn
+from storage.private.takedowns import NOTHING, TakenDown
 from storage.records.addresses import Address, name_addresses_in
 from storage.records.record_rows import fetch_pieces
 from storage.states import STATUS_ACTIVE
@@ -81,7 +82,10 @@ class MatchEvents:
 
     async def load(self, matches: Sequence[Match]) -> tuple[list[ShownMatch], int]:
         """Return the first of these matches that are shown, and how many were read."""
-        return await self._ask(lambda conn: load_shown(conn, matches))
+        taken = await anyio.to_thread.run_sync(
+            self._app.takedowns.current, self._app.private, limiter=self._threads
+        )
+        return await self._ask(lambda conn: load_shown(conn, matches, taken))
 
     async def _ask(self, question: Callable[[Conn], R]) -> R:
         def ask() -> R:
@@ -91,7 +95,9 @@ class MatchEvents:
         return await anyio.to_thread.run_sync(ask, limiter=self._threads)
 
 
-def load_shown(conn: Conn, matches: Sequence[Match]) -> tuple[list[ShownMatch], int]:
+def load_shown(
+    conn: Conn, matches: Sequence[Match], taken: TakenDown = NOTHING
+) -> tuple[list[ShownMatch], int]:
     """Return the first of these matches that are shown, and how many were read.
 
     Those are all of them, unless their records are large.
@@ -113,7 +119,9 @@ def load_shown(conn: Conn, matches: Sequence[Match]) -> tuple[list[ShownMatch], 
             decode(blocks[match.address]),
         )
         for match in part
-        if match.address in names and match.address.actor in active
+        if match.address in names
+        and match.address.actor in active
+        and not taken.has_record(names[match.address])
     ]
     return shown, len(part)
 

@@ -19,6 +19,7 @@ import anyio
 import orjson
 import structlog
 
+from appview.takedowns import TakedownCache
 from crawler.backoff import full_jitter
 from mirror.match_events import load_shown
 from network.errors import NetworkError, RateLimitedError
@@ -34,6 +35,7 @@ from storage.private.match_webhooks import (
     save_failure,
 )
 from storage.private.private_store import PrivateStore
+from storage.private.takedowns import NOTHING, TakenDown
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +85,7 @@ class WebhookSender:
     ) -> None:
         self._pool = pool
         self._private = private
+        self._takedowns = TakedownCache()
         self._now = now
         self._draw = draw
 
@@ -155,8 +158,9 @@ class WebhookSender:
         return f"the webhook replied with {reply.status}", None
 
     def _read(self, hook: MatchWebhook) -> Batch:
+        taken = self._takedowns.current(self._private)
         with self._pool.connection() as conn:
-            return read_batch(conn, hook)
+            return read_batch(conn, hook, taken)
 
     def _advance(self, hook: MatchWebhook, last: int) -> None:
         with self._private.write() as conn:
@@ -188,11 +192,11 @@ def sign(secret: bytes, moment: int, body: bytes) -> str:
     return f"t={moment},v1={digest}"
 
 
-def read_batch(conn: Conn, hook: MatchWebhook) -> Batch:
+def read_batch(conn: Conn, hook: MatchWebhook, taken: TakenDown = NOTHING) -> Batch:
     """Return the next matches of a webhook's search as the body of a request."""
     tail = load_tail(conn)
     found = matches_of(conn, [hook.search], hook.position, tail, BATCH_MATCHES)
-    shown, read = load_shown(conn, found)
+    shown, read = load_shown(conn, found, taken)
     parts: list[bytes] = []
     size = 0
     last = _last_of(found[:read], tail, len(found) < BATCH_MATCHES)

@@ -44,20 +44,7 @@ class ProofTrees:
         `items` reads the (key, CID) of all records in order, if the tree is not cached.
         Raises MissingBlockError if they do not make that tree, XrpcError 503 if busy.
         """
-        nodes = self._known(root)
-        if nodes is None:
-            # The tree of a huge repo takes seconds of CPU: one is built at a time.
-            if not self._build_lock.acquire(timeout=_WAIT_S):
-                raise XrpcError(
-                    "ServiceUnavailable",
-                    "too many proofs at once",
-                    503,
-                    {"Retry-After": "2"},
-                )
-            try:
-                nodes = self._known(root) or self._build(root, items())
-            finally:
-                self._build_lock.release()
+        nodes = self.nodes(root, items)
         path: list[tuple[bytes, bytes]] = []
         cid: bytes | None = root
         while cid is not None:
@@ -69,6 +56,24 @@ class ProofTrees:
                 break
             cid = links[place]
         return path
+
+    def nodes(self, root: bytes, items: Callable[[], Items]) -> Nodes:
+        """Return all nodes of a tree by CID. Raises as `prove` does."""
+        nodes = self._known(root)
+        if nodes is not None:
+            return nodes
+        # The tree of a huge repo takes seconds of CPU: one is built at a time.
+        if not self._build_lock.acquire(timeout=_WAIT_S):
+            raise XrpcError(
+                "ServiceUnavailable",
+                "too many proofs at once",
+                503,
+                {"Retry-After": "2"},
+            )
+        try:
+            return self._known(root) or self._build(root, items())
+        finally:
+            self._build_lock.release()
 
     def _known(self, root: bytes) -> Nodes | None:
         with self._lock:

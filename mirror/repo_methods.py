@@ -21,6 +21,8 @@ _STATUS_ERRORS = {
     "suspended": "RepoSuspended",
     "deactivated": "RepoDeactivated",
 }
+_STATUS = """CASE WHEN a.takedown IS NOT NULL THEN 'takendown'
+    ELSE a.upstream_status END"""
 
 
 def get_record(session: Session, params: Params) -> dict[str, Any]:
@@ -45,10 +47,8 @@ def get_record(session: Session, params: Params) -> dict[str, Any]:
 def _repo_row(session: Session, did: str) -> tuple[int, str, bytes, str | None]:
     """Return (actor, rev, commit block, status) of a repo that we hold whole."""
     row = session.conn.execute(
-        """
-        SELECT a.id, r.rev, r.commit,
-               CASE WHEN a.takedown IS NOT NULL THEN 'takendown'
-                    ELSE a.upstream_status END
+        f"""
+        SELECT a.id, r.rev, r.commit, {_STATUS}
         FROM actor a JOIN repo r ON r.actor = a.id
         WHERE a.did = %s AND r.commit IS NOT NULL AND r.selection IS NULL
         """,
@@ -67,18 +67,52 @@ def _repo_not_found(did: str) -> XrpcError:
 def find_repo(session: Session, did: str) -> tuple[int, str, bytes]:
     """Return (actor, rev, commit block) of an active repo. Raises XrpcError."""
     actor, rev, commit, status = _repo_row(session, did)
-    if status is not None:
-        if status == STATUS_DELETED:
-            raise _repo_not_found(did)
-        name = _STATUS_ERRORS.get(status, "RepoDeactivated")
-        raise XrpcError(name, f"Repo has been {status}: {did}", 400)
+    _refuse_status(did, status)
     return actor, rev, commit
+
+
+def find_repo_host(session: Session, did: str) -> str:
+    """Return the URL of an active account's host; parts of its repo suffice.
+
+    Raises XrpcError.
+    """
+    row = session.conn.execute(
+        f"""
+        SELECT h.url, {_STATUS} FROM actor a
+        JOIN repo r ON r.actor = a.id JOIN host h ON h.id = r.host
+        WHERE a.did = %s
+        """,
+        (did,),
+    ).fetchone()
+    if row is None:
+        raise _repo_not_found(did)
+    url, status = row
+    _refuse_status(did, None if status == STATUS_ACTIVE else status)
+    return str(url)
+
+
+def _refuse_status(did: str, status: str | None) -> None:
+    if status is None:
+        return
+    if status == STATUS_DELETED:
+        raise _repo_not_found(did)
+    name = _STATUS_ERRORS.get(status, "RepoDeactivated")
+    raise XrpcError(name, f"Repo has been {status}: {did}", 400)
 
 
 def get_latest_commit(session: Session, params: Params) -> dict[str, Any]:
     """Answer com.atproto.sync.getLatestCommit."""
     _, rev, commit = find_repo(session, params["did"])
     return {"cid": cid_to_text(cid_for(commit)), "rev": rev}
+
+
+def get_head(session: Session, params: Params) -> dict[str, Any]:
+    """Answer com.atproto.sync.getHead, the deprecated form of getLatestCommit."""
+    try:
+        _, _, commit = find_repo(session, params["did"])
+    except XrpcError as error:
+        raise XrpcError("HeadNotFound", error.message, 400) from error
+    return {"root": cid_to_text(cid_for(commit))}
 
 
 def get_repo_status(session: Session, params: Params) -> dict[str, Any]:
@@ -94,10 +128,8 @@ def list_repos(session: Session, params: Params) -> dict[str, Any]:
     after = cursors.open()
     limit = params["limit"]
     rows = session.conn.execute(
-        """
-        SELECT a.id, a.did, r.rev, r.commit,
-               CASE WHEN a.takedown IS NOT NULL THEN 'takendown'
-                    ELSE a.upstream_status END
+        f"""
+        SELECT a.id, a.did, r.rev, r.commit, {_STATUS}
         FROM repo r JOIN actor a ON a.id = r.actor
         WHERE r.actor > %s AND r.commit IS NOT NULL AND r.selection IS NULL
         ORDER BY r.actor LIMIT %s
@@ -120,6 +152,7 @@ def list_repos(session: Session, params: Params) -> dict[str, Any]:
 
 METHODS = {
     "com.atproto.repo.getRecord": get_record,
+    "com.atproto.sync.getHead": get_head,
     "com.atproto.sync.getLatestCommit": get_latest_commit,
     "com.atproto.sync.getRepoStatus": get_repo_status,
     "com.atproto.sync.listRepos": list_repos,

@@ -81,8 +81,10 @@ def prove_record(
         value = fetch_records(session.conn, [address]).get(address) if address else None
         path = f"{collection}/{rkey}".encode()
         try:
-            proof = _TREES.prove(
-                parse_commit(commit).data, path, lambda: _keys(context, session, actor)
+            proof = TREES.prove(
+                parse_commit(commit).data,
+                path,
+                lambda: iter_keys(context, session, actor),
             )
         except MissingBlockError as error:
             raise XrpcError(
@@ -96,7 +98,7 @@ def prove_record(
     return b"".join(_car(commit, proof))
 
 
-def _keys(
+def iter_keys(
     context: RequestContext, session: Session, actor: int
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yield key and CID of all records while the client is connected."""
@@ -114,9 +116,11 @@ def _car(commit: bytes, blocks: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes
         yield car_block(cid, block)
 
 
-_TREES: Final = ProofTrees()
+TREES: Final = ProofTrees()
+"""The trees of this process."""
 
 METHODS: dict[str, Any] = {
     "com.atproto.sync.getRepo": get_repo,
+    "com.atproto.sync.getCheckout": get_repo,
     "com.atproto.sync.getRecord": get_record,
 }

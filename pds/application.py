@@ -13,6 +13,7 @@ from typing import Any, Final
 import psycopg
 from psycopg_pool import PoolTimeout
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -36,12 +37,10 @@ from pds.identity.vault import Vault, derive_key
 from pds.proxy import (
     MAX_REQUEST_BYTES,
     PROTECTED_METHODS,
-    PROXY_HEADER,
-    ProxyRequest,
     ServiceProxy,
-    ServiceRef,
 )
 from pds.rate_limits import MethodLimits
+from pds.read_after_write.answers import ReadAfterWrite
 from pds.repo import repo_methods
 from pds.repo.block_rows import NodeCache
 from pds.repo.repo_writes import RepoWriter
@@ -53,8 +52,9 @@ from pds.settings import PdsSettings
 from pds.sync import sync_methods
 from pds.sync.crawl_notice import CrawlNotice
 from pds.sync.sequencer import StoredEvents, listen, prune
+from pds.upstream import Upstream, choose_service
 from protocol.lexicon import Catalog
-from protocol.syntax import Did, Nsid, TidClock, is_nsid
+from protocol.syntax import Did, TidClock, is_nsid
 from storage.postgres.pool import Pool, ping
 
 log = logging.getLogger(__name__)
@@ -150,6 +150,7 @@ class _Gate:
 
     def __init__(self, host: PdsContext) -> None:
         self._host = host
+        self._read_after_write = ReadAfterWrite(host)
 
     async def authenticate(self, request: Request, nsid: str) -> Auth | None:
         login = await self._login(request, nsid)
@@ -166,23 +167,16 @@ class _Gate:
         if nsid in PROTECTED_METHODS:
             raise XrpcError(*_NO_SUCH_METHOD)
         require_writable(login.account)
-        target, token = await self._host.run(
-            self._sign, login, nsid, request.headers.get(PROXY_HEADER)
-        )
         body = None
         if request.method == "POST":
             body = await read_body(request, MAX_REQUEST_BYTES)
-        answer = await self._host.proxy.forward(
-            target,
-            ProxyRequest(
-                nsid,
-                request.scope["query_string"].decode("ascii", "replace"),
-                request.headers,
-                body,
-                login.account.did,
-            ),
-            token,
-        )
+        upstream = await self._host.run(self._open, login, nsid, request.headers, body)
+        query = request.scope["query_string"].decode("ascii", "replace")
+        answer = await upstream.send(nsid, query, body)
+        if body is None:
+            answer = await self._read_after_write.update(
+                login.account, upstream, nsid, query, answer
+            )
         return answer.response()
 
     async def _login(self, request: Request, nsid: str) -> Login | None:
@@ -199,19 +193,17 @@ class _Gate:
                 conn, token, utc_now(), refresh=refresh
             )
 
-    def _sign(
-        self, login: Login, nsid: str, header: str | None
-    ) -> tuple[ServiceRef, str]:
+    def _open(
+        self, login: Login, nsid: str, headers: Headers, body: bytes | None
+    ) -> Upstream:
+        """Return the service for a call, with the key of its tokens."""
         host = self._host
         account = login.account
         with host.reading() as conn:
-            preferred = None
-            if header is None:
-                preferred = preferences.preferred_indexer(conn, account.id)
-            target = host.proxy.choose(header, preferred)
+            preferred = preferences.preferred_indexer(conn, account.id)
+            target = choose_service(host.proxy, nsid, headers, body, preferred)
             key = host.keys.signing_key(conn, account)
-        token = host.proxy.service_token(target, Nsid(nsid), Did(account.did), key)
-        return target, token
+        return Upstream(host.proxy, target, Did(account.did), key, headers)
 
 
 @asynccontextmanager

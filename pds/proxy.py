@@ -49,7 +49,14 @@ MAX_REQUEST_BYTES: Final = 2_097_152
 MAX_SERVICE_ID_CHARS: Final = 64
 
 # No other headers are forwarded: no cookies, tokens or addresses.
-_REQUEST_HEADERS: Final = ("accept-language", "atproto-accept-labelers", "content-type")
+_REQUEST_HEADERS: Final = (
+    "accept-language",
+    "atproto-accept-labelers",
+    "content-type",
+    "x-bsky-topics",
+)
+_REQUEST_PREFIX: Final = "x-atproto-"
+_MAX_PREFIXED: Final = 16
 _RESPONSE_HEADERS: Final = (
     "content-type",
     "content-language",
@@ -219,15 +226,28 @@ class ServiceProxy:
         return self._default
 
     @property
+    def moderation(self) -> str | None:
+        """Return the server's service of reports and moderation."""
+        return self._settings.moderation_service
+
+    @property
     def default(self) -> ServiceRef | None:
         """Return the server's own default indexer."""
         return self._default
 
     def service_token(
-        self, target: ServiceRef, nsid: Nsid, did: Did, key: PrivateKey
+        self,
+        target: ServiceRef,
+        nsid: Nsid,
+        did: Did,
+        key: PrivateKey,
+        *,
+        audience: str | None = None,
     ) -> str:
-        """Return the token for a call of `nsid` at `target`."""
-        audience = str(target) if self._settings.proxy_audience_fragment else target.did
+        """Return the token for a call of `nsid` at `target`, or at `audience`."""
+        if audience is None:
+            with_id = self._settings.proxy_audience_fragment
+            audience = str(target) if with_id else target.did
         return create_service_jwt(
             iss=did, aud=audience, lxm=nsid, key=key, now=int(self._now().timestamp())
         )
@@ -249,6 +269,8 @@ class ServiceProxy:
             for name in _REQUEST_HEADERS
             if name in request.headers
         }
+        prefixed = [n for n in request.headers if n.startswith(_REQUEST_PREFIX)]
+        headers |= {name: request.headers[name] for name in prefixed[:_MAX_PREFIXED]}
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
         try:

@@ -18,6 +18,10 @@ class PdsSettings:
 
     `default_indexer` is `did#fragment`, the service for methods that this server does
     not have; `default_indexer_url` replaces the endpoint of its DID document.
+    `moderation_service`, also `did#fragment`, has reports and tools.ozone.* methods.
+    `cdn_url_pattern` makes URLs of images in the user's newest posts, with {preset},
+    {did} and {cid}; None: getBlob of this server.
+
     `plc_bypass_key` lifts the limits by address of a directory of the same operator.
 
     `dev` allows loopback and http, and `.test` handles, which are resolved at
@@ -31,6 +35,8 @@ class PdsSettings:
     secret: bytes
     default_indexer: str | None = None
     default_indexer_url: str | None = None
+    moderation_service: str | None = None
+    cdn_url_pattern: str | None = None
     indexer_urls: tuple[str, ...] = ()
     invite_code: str | None = None
     plc_bypass_key: str | None = None
@@ -63,8 +69,10 @@ class PdsSettings:
             raise ValueError("handle_domains must name at least one domain")
         if self.blob_grace < 3600:
             raise ValueError("blob_grace must be at least one hour (specs/blob)")
-        if self.default_indexer is not None and self.default_indexer.count("#") != 1:
-            raise ValueError("default_indexer must be did#fragment")
+        for name in ("default_indexer", "moderation_service"):
+            service = getattr(self, name)
+            if service is not None and service.count("#") != 1:
+                raise ValueError(f"{name} must be did#fragment")
         if self.default_indexer_url is not None and self.default_indexer is None:
             raise ValueError("default_indexer_url needs default_indexer")
 

@@ -7,7 +7,7 @@ and write the latter.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import replace
 from typing import Final
 
@@ -123,6 +123,33 @@ def create_update(
         prev=operation_cid(last),
     )
     return _finish(draft, signer, state.rotation_keys)
+
+
+def create_service(
+    services: Mapping[str, PlcService],
+    methods: Mapping[str, str],
+    signer: PrivateKey,
+    *,
+    last: Operation | LegacyCreate | None = None,
+) -> Operation:
+    """Return the signed operation of a service's identity, without a handle.
+
+    It has exactly these services and verification methods (did:key texts). `last` is
+    the operation before; without one this is a genesis with the key of `signer` as its
+    rotation key. Raises as `create_genesis`.
+    """
+    state = None if last is None else normalize(last)
+    rotation_keys = (
+        (signer.public.did_key,) if state is None else tuple(state.rotation_keys)
+    )
+    draft = Operation(
+        rotation_keys=rotation_keys,
+        verification_methods=dict(methods),
+        also_known_as=() if state is None else state.also_known_as,
+        services=dict(services),
+        prev=None if last is None else operation_cid(last),
+    )
+    return _finish(draft, signer, rotation_keys)
 
 
 def create_tombstone(last: Operation | LegacyCreate, signer: PrivateKey) -> Tombstone:

@@ -17,45 +17,57 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from appview import server as appview
-from appview.app import AppView
+from appview.app import AppView, ClientSettings
+from appview.foreign_blobs import ForeignBlobs
 from appview.foreign_feeds import ForeignFeeds
+from appview.network_reads import Online
 from appview.own_feeds import own_handle
 from crawler.hosts.crawl_requests import CrawlRequests
 from crawler.identities.identity_cache import PostgresIdentityCache
 from indexer.repos.export import open_export
+from labels.own_labels import add_label_subscription
 from mirror import mirror_methods as mirror
 from mirror.stream_routes import stream_routes
 from network.errors import IdentityError, NetworkError
 from network.http.client import Fetcher
+from network.http.dns import DnsTxtLookup
 from network.http.policy import HostLimits
 from network.identity.jti import ThreadedJtiStore
+from network.identity.lexicon_source import LexiconSource
 from network.identity.resolver import IdentityResolver
 from network.identity.service_authenticator import ServiceAuthenticator
 from network.server.request_guard import RequestGuard
 from network.server.spool import Spooler
 from network.xrpc.server import THREADS, XrpcServer
 from plc.lookup import MirrorLookup
+from protocol.identity.did_document import LABEL_KEY, MULTIKEY_TYPE
 from protocol.lexicon import Catalog
+from service.moderation import Moderation
 from service.outgoing import make_fetcher, make_resolver
+from service.runtime.client_settings import live_domains, read_age_assurance
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
 from service.runtime.search_engines import make_engine
-from service.runtime.secrets import SecretStore, admin_password
+from service.runtime.secrets import SecretStore, admin_password, label_key
 from service.web.image_cache import ImageCache
 from service.web.images import IMAGE_LIMITS, Images
+from service.web.moderation_page import moderation_routes
 from service.web.operator_access import for_operator
 from service.web.routes import page_routes, show_unknown_paths
 from service.web.status_page import status_route
 from storage.postgres.pool import Pool, end_idle_transactions, open_pool, ping
 from storage.private.private_store import PrivateStore
+from storage.records.interning import Interner
 from storage.repos.issuers import is_issuer_active
 from storage.repos.jti import use_jti
 
 SERVICES = {
     "bsky_appview": "BskyAppView",
+    "bsky_notif": "BskyNotificationService",
     "bigworld": "BigworldProvider",
     "bigworld_search": "BigworldSearch",
     "bsky_fg": "BskyFeedGenerator",
+    "atproto_labeler": "AtprotoLabeler",
 }
 """Fragments of the provider's DID document, and their types."""
 GET_FEED = "app.bsky.feed.getFeed"
@@ -77,13 +89,21 @@ _MORE_CONNECTIONS = 8
 
 
 def did_document(config: Config) -> dict[str, Any]:
-    """Return the DID document of the provider."""
-    did = config.provider_did
+    """Return the document of the provider's did:web."""
+    did = config.web_did
     handle = own_handle(did)
     return {
         "@context": ["https://www.w3.org/ns/did/v1"],
         "id": did,
         **({"alsoKnownAs": [f"at://{handle}"]} if handle else {}),
+        "verificationMethod": [
+            {
+                "id": f"{did}{LABEL_KEY}",
+                "type": MULTIKEY_TYPE,
+                "controller": did,
+                "publicKeyMultibase": label_key(config).public.multikey,
+            }
+        ],
         "service": [
             {"id": f"#{name}", "type": kind, "serviceEndpoint": config.provider_url}
             for name, kind in SERVICES.items()
@@ -93,7 +113,7 @@ def did_document(config: Config) -> dict[str, Any]:
 
 def audiences(config: Config) -> frozenset[str]:
     """Return the accepted audiences of tokens: each DID alone and with a service."""
-    names = {config.provider_did, *config.audiences}
+    names = {config.provider_did, config.web_did, *config.audiences}
     dids = [name for name in names if "#" not in name]
     return frozenset(names | {f"{did}#{name}" for did in dids for name in SERVICES})
 
@@ -104,8 +124,12 @@ def make_appview(
     private: Pool,
     resolver: IdentityResolver,
     fetcher: Fetcher,
+    blob_fetcher: Fetcher,
 ) -> AppView:
-    """Return the read side with its dependencies."""
+    """Return the read side with its dependencies.
+
+    `blob_fetcher` has limits of its own: blobs must not use up those of other requests.
+    """
 
     async def resolve_handle(handle: str, *, refresh: bool = False) -> str | None:
         try:
@@ -126,7 +150,19 @@ def make_appview(
         spooler=Spooler(folder=config.home),
         cdn_url_pattern=config.cdn_url_pattern,
         video_url_pattern=config.video_url_pattern,
+        trusted_verifiers=config.trusted_verifiers,
+        client_settings=ClientSettings(
+            age_assurance=read_age_assurance(config.age_assurance),
+            live_now=live_domains(config.live_now),
+            check_email_confirmed=config.check_email_confirmed,
+        ),
         keeps_events=config.event_log,
+        network=Online(
+            resolver,
+            LexiconSource(fetcher, resolver, DnsTxtLookup()),
+            ForeignBlobs(blob_fetcher, config.home),
+        ),
+        default_labelers=(config.provider_did, *config.subscribed_labelers),
     )
 
 
@@ -175,6 +211,7 @@ def make_server(
     )
     appview.add_methods(server, app)
     mirror.add_methods(server, app)
+    add_label_subscription(server, app.private)
     return server
 
 
@@ -227,24 +264,30 @@ def create_app(
         PostgresIdentityCache(names),
         MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
     )
-    app = make_appview(config, pool, private, resolver, fetcher)
     # A separate client: images must not use up the limits of other requests.
     image_fetcher = make_fetcher(config, limits=IMAGE_LIMITS)
+    app = make_appview(config, pool, private, resolver, fetcher, image_fetcher)
+    moderation = Moderation(config, pool, app.private, Interner(names))
     server = make_server(
         config, app, resolver, observe=observe, check_output=check_output
     )
+
+    def is_taken_down(did: str, cid: bytes) -> bool:
+        taken = app.takedowns.current(app.private)
+        return did in taken.accounts or taken.has_blob(did, cid)
+
     images = None
     if config.cdn_url_pattern is None:
         cache = ImageCache(config.home / "images", config.image_cache_mb * 1_000_000)
-        images = Images(pool, image_fetcher, cache, server.threads)
+        images = Images(pool, image_fetcher, cache, server.threads, is_taken_down)
 
     async def serve_did(request: Request) -> Response:
         return JSONResponse(did_document(config))
 
     async def serve_handle(request: Request) -> Response:
-        if own_handle(config.provider_did) is None:
+        if own_handle(config.web_did) is None:
             return PlainTextResponse("no account has this handle", 404)
-        return PlainTextResponse(config.provider_did)
+        return PlainTextResponse(config.web_did)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -259,7 +302,11 @@ def create_app(
             *stream_routes(app),
             *page_routes(app, crawl_settings(config), server.threads, images),
             *for_operator(
-                [status_route(app, server.threads), *operator_routes],
+                [
+                    status_route(app, server.threads),
+                    *moderation_routes(app, moderation, server.threads),
+                    *operator_routes,
+                ],
                 admin_password(config),
             ),
         ],

@@ -22,6 +22,7 @@ from search.drain import drain_outbox
 from search.engines.spelling import refresh_words
 from search.topics import count_topics
 from service.crawling import WriteSide
+from service.moderation import Moderation
 from service.monitoring.metrics import TaskMetrics
 from service.monitoring.snapshot import TASK_PULSE
 from service.webhooks import prune_search_matches, send_webhooks
@@ -112,6 +113,11 @@ def _send_webhooks(side: WriteSide) -> int:
     return send_webhooks(side.config, side.pool, side.private)
 
 
+def _apply_moderation(side: WriteSide) -> int:
+    """Copy takedowns and issued labels into the index, and prune reports."""
+    return Moderation(side.config, side.pool, side.private, side.interner).apply()
+
+
 def _prune_matches(side: WriteSide) -> int:
     """Delete matches that are old or too many."""
     return prune_search_matches(side.pool, side.private)
@@ -132,6 +138,7 @@ TASKS: Mapping[str, ScheduledTask] = {
     "drain_search": ScheduledTask(_drain_search, 5.0),
     "learn_lexicons": ScheduledTask(_learn_lexicons, 60.0),
     "send_webhooks": ScheduledTask(_send_webhooks, 2.0),
+    "apply_moderation": ScheduledTask(_apply_moderation, 15.0),
     "prune_matches": ScheduledTask(_prune_matches, 60.0),
     "refresh_words": ScheduledTask(_refresh_words, 900.0),
     "refresh_popular": ScheduledTask(_refresh_popular, 60.0),

@@ -22,7 +22,7 @@ _MIGRATIONS: Final = Path(__file__).resolve().parents[1] / "migrations"
 
 TARGETS: Final[dict[str, tuple[str, ...]]] = {
     "index": ("storage.schema", "search.tables", "search.matches.match_tables"),
-    "private": ("storage.private.private_tables",),
+    "private": ("storage.private.private_tables", "storage.private.moderation_tables"),
     "pds": ("pds.tables",),
     "plc": ("plc.schema",),
 }

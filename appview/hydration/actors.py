@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from psycopg.rows import class_row
 
-from storage.collections import FOLLOW_SUBJECT
+from storage.collections import ACTOR_PROFILE, FOLLOW_SUBJECT
 from storage.postgres.pool import Conn
+from storage.private.takedowns import TakenDown
 from storage.states import STATUS_ACTIVE
 
 
@@ -85,6 +86,28 @@ def load_actors(conn: Conn, ids: Collection[int]) -> dict[int, Actor]:
             ([*ids],),
         )
         return {actor.id: actor for actor in rows}
+
+
+def has_no_profile(taken: TakenDown, did: str) -> bool:
+    """Return True if the profile record of an account is taken down."""
+    return did in taken.authors and f"at://{did}/{ACTOR_PROFILE}/self" in taken.records
+
+
+def without_profiles(taken: TakenDown, actors: Iterable[Actor]) -> dict[int, Actor]:
+    """Return the accounts whose profile is taken down, without its fields."""
+    return {
+        actor.id: replace(
+            actor,
+            display_name=None,
+            description=None,
+            avatar=None,
+            banner=None,
+            created_at=None,
+            sort_at=None,
+        )
+        for actor in actors
+        if has_no_profile(taken, actor.did)
+    }
 
 
 def load_relations(

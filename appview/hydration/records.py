@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import cached_property, partial
+from typing import Any, Final, NamedTuple
 
+from appview.hydration.record_cache import RecordCache
 from protocol.data.cbor import Value, decode
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.data.json_form import to_json
 from protocol.errors import ProtocolError
 from storage.collections import (
     ACTOR_PROFILE,
+    ACTOR_STATUS,
     COLLECTION_IDS,
     FEED_GENERATOR,
     FEED_LIKE,
@@ -30,7 +32,13 @@ from storage.postgres.arrays import int_columns
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
 from storage.records.links import DEFAULT_PARTITION
-from storage.records.record_allowance import HELD, Allowance, Held
+from storage.records.record_allowance import (
+    HELD,
+    Allowance,
+    Held,
+    count_items,
+    read_block,
+)
 
 POST = COLLECTION_IDS[FEED_POST]
 LIKE = COLLECTION_IDS[FEED_LIKE]
@@ -41,18 +49,33 @@ LABELER = COLLECTION_IDS[LABELER_SERVICE]
 CHAT_DECLARATION = "chat.bsky.actor.declaration"
 NOTIFICATION_DECLARATION = "app.bsky.notification.declaration"
 VISIBILITY_DECLARATION = "app.bsky.actor.contentVisibilityDeclaration"
-DECLARATIONS = (CHAT_DECLARATION, NOTIFICATION_DECLARATION, VISIBILITY_DECLARATION)
+GERM_DECLARATION = "com.germnetwork.declaration"
+MAX_COUNTED_JOINS = 10_000
+MAX_COUNTED_ITEMS = 500
+"""Items of a list up to which an account on it twice counts once."""
+DECLARATIONS = (
+    CHAT_DECLARATION,
+    NOTIFICATION_DECLARATION,
+    VISIBILITY_DECLARATION,
+    GERM_DECLARATION,
+    ACTOR_STATUS,
+)
 """Records with the key `self` that say how an account is shown."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A record as its author signed it; `size` is the bytes of its block."""
+    """A record as its author signed it; `size` is the bytes of its block.
+
+    Requests share it: neither `value` nor `json` may be changed.
+    """
 
     address: Address
     cid: str
     value: dict[str, Value]
     size: int = 0
+    items: int = 0
+    """Values inside `value`, for the allowance of an answer."""
 
     @cached_property
     def json(self) -> Any:
@@ -102,6 +125,9 @@ class Reaction(NamedTuple):
     block: int | None = None
 
 
+_CACHE: Final = RecordCache[Record | None]()
+
+
 def _key_columns(addresses: Iterable[Address]) -> list[str]:
     return int_columns([(a.actor, a.rkey) for a in addresses], 2)
 
@@ -114,7 +140,8 @@ def read_record(address: Address, block: bytes) -> Record | None:
         return None
     if not isinstance(value, dict):
         return None
-    return Record(address, cid_to_text(cid_for(block)), value, len(block))
+    cid = cid_to_text(cid_for(block))
+    return Record(address, cid, value, len(block), count_items(value))
 
 
 def load_records(
@@ -137,11 +164,16 @@ def _read(
     conn: Conn, allowance: Allowance, rows: Iterable[Held]
 ) -> dict[Address, Record]:
     found: dict[Address, Record] = {}
-    for row, block in allowance.read(conn, rows):
-        record = read_record(row.address, block)
-        if record is not None and allowance.take(record.value):
+    for row, size in allowance.admit(rows):
+        decode = partial(_decode, conn, row)
+        record = _CACHE.read(row.address, row.stored, size, decode)
+        if record is not None and allowance.take(record.items):
             found[row.address] = record
     return found
+
+
+def _decode(conn: Conn, row: Held) -> Record | None:
+    return read_record(row.address, read_block(conn, row))
 
 
 def load_own_records(
@@ -243,10 +275,10 @@ def load_named(
                         least(p.created_at, p.indexed_at),
                         least(b.created_at, b.indexed_at)) AS sort_at,
                coalesce(s.likes, 0),
-               CASE WHEN l.actor IS NOT NULL THEN
+               CASE WHEN s.items BETWEEN 1 AND {MAX_COUNTED_ITEMS} THEN
                    (SELECT count(DISTINCT i.subject) FROM list_item i
                     WHERE i.list_actor = r.actor AND i.list_rkey = r.rkey)
-               ELSE 0 END, {HELD}
+               ELSE coalesce(s.items, 0) END, {HELD}
         FROM unnest(%s::int4[], %s::int4[], %s::int8[]) AS x(a, c, k)
         JOIN record r ON r.actor = x.a AND r.collection = x.c AND r.rkey = x.k
         LEFT JOIN feed_generator g
@@ -284,7 +316,10 @@ def load_named(
 def _count_joined(
     conn: Conn, packs: Collection[Address]
 ) -> dict[Address, tuple[int, int]]:
-    """Return the accounts that joined by each starter pack: ever, and this week."""
+    """Return the accounts that joined by each starter pack: ever, and this week.
+
+    Of each pack at most MAX_COUNTED_JOINS are counted.
+    """
     if not packs:
         return {}
     rows = conn.execute(
@@ -293,10 +328,14 @@ def _count_joined(
                count(*) FILTER (
                    WHERE least(p.created_at, p.indexed_at) > now() - interval '7 days')
         FROM unnest(%s::int4[], %s::int8[]) AS x(a, k)
-        JOIN {DEFAULT_PARTITION} l ON l.target_rkey = x.k AND l.target_actor = x.a
+        CROSS JOIN LATERAL (
+            SELECT l.actor FROM {DEFAULT_PARTITION} l
+            WHERE l.target_rkey = x.k AND l.target_actor = x.a
+              AND l.target_collection = %s AND l.rkey = %s
+              AND l.path = (SELECT id FROM path WHERE collection = %s AND path = %s)
+            LIMIT {MAX_COUNTED_JOINS}
+        ) l
         JOIN profile p ON p.actor = l.actor
-        WHERE l.target_collection = %s AND l.rkey = %s
-          AND l.path = (SELECT id FROM path WHERE collection = %s AND path = %s)
         GROUP BY x.a, x.k
         """,
         (

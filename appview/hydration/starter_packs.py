@@ -1,4 +1,4 @@
-"""Starter packs with their lists, feeds, and the newest members."""
+"""Starter packs with their lists, feeds, and their most followed new members."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from storage.postgres.pool import Conn
 from storage.records.addresses import Address
 
 MAX_SHOWN_MEMBERS: Final = 12
+MAX_LOADED_MEMBERS: Final = 16
+"""Members of each list that are loaded: some may be hidden."""
+MAX_SAMPLED_MEMBERS: Final = 50
+"""Newest members of a list, of which those with the most followers are loaded."""
 MAX_SHOWN_FEEDS: Final = 3
 
 
@@ -62,11 +66,19 @@ def _load_members(
         SELECT x.a, x.k, i.rkey, i.subject
         FROM unnest(%s::int4[], %s::int8[]) AS x (a, k)
         CROSS JOIN LATERAL (
-            SELECT rkey, subject FROM list_item
-            WHERE list_actor = x.a AND list_rkey = x.k ORDER BY rkey DESC LIMIT %s
+            SELECT newest.rkey, newest.subject FROM (
+                SELECT rkey, subject FROM list_item
+                WHERE list_actor = x.a AND list_rkey = x.k ORDER BY rkey DESC LIMIT %s
+            ) newest
+            LEFT JOIN actor_stats s ON s.actor = newest.subject
+            ORDER BY coalesce(s.followers, 0) DESC, newest.rkey DESC LIMIT %s
         ) i
         """,
-        (*int_columns([(a.actor, a.rkey) for a in lists], 2), MAX_SHOWN_MEMBERS),
+        (
+            *int_columns([(a.actor, a.rkey) for a in lists], 2),
+            MAX_SAMPLED_MEMBERS,
+            MAX_LOADED_MEMBERS,
+        ),
     )
     for actor, rkey, item, subject in rows:
         found[Address(actor, LIST, rkey)].append((item, subject))

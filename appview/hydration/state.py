@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
 
-from appview.hydration.actors import Actor, Relation, load_actors, load_relations
+from appview.hydration.account_marks import AccountMarks
+from appview.hydration.actors import (
+    Actor,
+    Relation,
+    has_no_profile,
+    load_actors,
+    load_relations,
+    without_profiles,
+)
+from appview.hydration.cards import Cards
+from appview.hydration.known_followers import MAX_SHOWN, load_known_followers
 from appview.hydration.labels import Label, account_subject, load_labels
 from appview.hydration.records import (
     GENERATOR,
@@ -25,13 +36,20 @@ from appview.hydration.records import (
     load_records,
     load_reposts,
 )
+from appview.hydration.references import JOINED_VIA, quoted_uri, reference_uri
 from appview.hydration.restrictions import Restrictions
+from appview.hydration.thread_context import ThreadContext
 from appview.own_feeds import find_feed_addresses, load_own_feeds, own_actors
 from appview.session import Session
 from feeds.skeleton import SkeletonItem
 from protocol.data.cid import cid_to_text
-from protocol.syntax import is_at_uri
-from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
+from protocol.syntax import tid_from_int
+from storage.collections import (
+    ACTOR_PROFILE,
+    ACTOR_STATUS,
+    COLLECTION_IDS,
+    RKEY_SELF,
+)
 from storage.records.addresses import (
     Address,
     find_addresses,
@@ -40,6 +58,7 @@ from storage.records.addresses import (
 )
 from storage.records.record_allowance import Allowance
 
+NSIDS: Final = {number: nsid for nsid, number in COLLECTION_IDS.items()}
 _NAMED = frozenset({GENERATOR, LIST, STARTER_PACK, LABELER})
 MAX_QUOTES: Final = 2
 """Levels of quotes: a post, the one it quotes, and the one quoted there."""
@@ -49,8 +68,6 @@ MAX_PROFILE_BYTES: Final = 2_000_000
 MAX_PROFILE_ITEMS: Final = 100_000
 MAX_ANSWER_BYTES: Final = 4_000_000
 MAX_ANSWER_ITEMS: Final = 300_000
-JOINED_VIA: Final = "joinedViaStarterPack"
-PINNED_POST: Final = "pinnedPost"
 REDACTING_LABELS = frozenset({"!takedown", "!suspend"})
 
 
@@ -74,23 +91,49 @@ class State:
         self.profile_allowance = Allowance(MAX_PROFILE_BYTES, MAX_PROFILE_ITEMS)
         self.repeats_left = MAX_REPEATED_BYTES
         self.restrictions = Restrictions(self)
+        self._together = 0
+        # Loaded at the end of `together`: accounts, and CIDs of subjects of labels.
+        self._wanted_actors: set[int] = set()
+        self._wanted_labels: dict[Address, str | None] = {}
+        self._wanted_names: set[Address] = set()
+        self.thread = ThreadContext()
+        self.cards = Cards()
         self.loaded_actors: set[int] = set()
         self.actors: dict[int, Actor] = {}
         self.relations: dict[int, Relation] = {}
+        # Followers whom the viewer follows, of accounts that show them.
+        self.known_followers: dict[int, list[int]] = {}
         self.posts: dict[Address, Post] = {}
         # Levels of quotes loaded below a post.
         self.quoted_to: dict[Address, int] = {}
         self.named: dict[Address, Named] = {}
-        # Newest members of loaded lists: record key and account.
+        # Some members of loaded lists: record key and account.
         self.members: dict[Address, list[tuple[int, int]]] = {}
         self.records: dict[Address, Record] = {}
         self.declarations: dict[tuple[int, str], Record] = {}
+        self.marks = AccountMarks()
         self.reposts: dict[Address, Repost] = {}
         self.reactions: dict[Address, Reaction] = {}
         self.labels: dict[Address, list[Label]] = {}
         self.uris: dict[Address, str] = {}
         self.by_uri: dict[str, Address] = {}
         self.rkeys: dict[int, str] = {}
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Load accounts, labels and AT-URIs at the end of the block, all at once.
+
+        Inside, they are not there yet.
+        """
+        self._together += 1
+        try:
+            yield
+            if self._together == 1:
+                self._load_wanted_actors()
+                self._load_wanted_labels()
+                self._load_wanted_names()
+        finally:
+            self._together -= 1
 
     def load_posts(
         self, addresses: Iterable[Address], *, quotes: int = MAX_QUOTES
@@ -100,12 +143,14 @@ class State:
         `quotes` is the number of levels of quotes.
         """
         wanted = {a for a in addresses if a.collection == POST}
-        self._load_posts(wanted - self.posts.keys())
-        # Posts first loaded as quotes need quotes of their own now.
-        shallow = {a for a in wanted & self.posts.keys() if self.quoted_to[a] < quotes}
-        if shallow:
-            self.quoted_to |= dict.fromkeys(shallow, quotes)
-            self._load_quoted([self.posts[a] for a in shallow], quotes - 1)
+        with self.together():
+            self._load_posts(wanted - self.posts.keys())
+            # Posts first loaded as quotes need quotes of their own now.
+            held = wanted & self.posts.keys()
+            shallow = {a for a in held if self.quoted_to[a] < quotes}
+            if shallow:
+                self.quoted_to |= dict.fromkeys(shallow, quotes)
+                self._load_quoted([self.posts[a] for a in shallow], quotes - 1)
 
     def _load_posts(self, wanted: set[Address]) -> None:
         if not wanted:
@@ -118,17 +163,24 @@ class State:
         self.name(found)
         self._load_labels({a: post.record.cid for a, post in found.items()})
         self.load_actors(a.actor for a in found)
+        self.cards.load(self, found.values())
 
     def load_actors(self, ids: Iterable[int]) -> None:
         """Load accounts, their profiles and labels, and the viewer's follows."""
-        wanted = set(ids) - self.loaded_actors
+        with self.together():
+            self._wanted_actors |= set(ids) - self.loaded_actors
+
+    def _load_wanted_actors(self) -> None:
+        wanted = self._wanted_actors
         if not wanted:
             return
+        self._wanted_actors = set()
         self.loaded_actors |= wanted
         conn = self.session.conn
         fresh = wanted - self.actors.keys()
         found = load_actors(conn, fresh)
         self.actors |= own_actors(self.session.app, fresh, found)
+        self.actors |= without_profiles(self.session.taken_down, found.values())
         if self.session.viewer_actor is not None:
             relations = load_relations(conn, self.session.viewer_actor, wanted)
             self.relations |= relations
@@ -138,10 +190,17 @@ class State:
                 for key in (found.following, found.followed_by)
             )
         profiles, declarations = load_own_records(conn, wanted, self.profile_allowance)
+        profiles = {
+            a: record
+            for a, record in profiles.items()
+            if not has_no_profile(self.session.taken_down, self.actors[a.actor].did)
+        }
         self.records |= profiles
         self.declarations |= declarations
-        versions = {address: record.cid for address, record in profiles.items()}
-        self._load_labels({**dict.fromkeys(map(account_subject, wanted)), **versions})
+        self.marks.load(self, wanted)
+        statuses = (r for (_, name), r in declarations.items() if name == ACTOR_STATUS)
+        versions = {r.address: r.cid for r in (*profiles.values(), *statuses)}
+        self._wanted_labels |= dict.fromkeys(map(account_subject, wanted)) | versions
 
     def profile_record(self, actor: int) -> Record | None:
         """Return the profile record of a loaded account."""
@@ -151,10 +210,22 @@ class State:
         """Load accounts with everything in a detailed profile."""
         wanted = [*ids]
         self.load_actors(wanted)
+        self.load_known_followers(wanted)
         records = filter(None, map(self.profile_record, wanted))
         uris = {uri for r in records if (uri := reference_uri(r, JOINED_VIA))}
         self.by_uri |= find_addresses(self.session.conn, uris)
         self.load_named(self.by_uri[uri] for uri in uris if uri in self.by_uri)
+
+    def load_known_followers(self, ids: Iterable[int]) -> None:
+        """Load the known followers of loaded accounts, and those that are shown."""
+        viewer = self.session.viewer_actor
+        if viewer is None:
+            return
+        fresh = {*ids} & self.actors.keys() - self.known_followers.keys()
+        sizes = {actor: self.actors[actor].followers for actor in fresh}
+        found = load_known_followers(self.session.conn, viewer, sizes)
+        self.known_followers |= {actor: found.get(actor, []) for actor in fresh}
+        self.load_actors(a for known in found.values() for a in known[:MAX_SHOWN])
 
     def load_named(self, addresses: Iterable[Address]) -> None:
         """Load feed generators, lists, starter packs and labelers with their creators.
@@ -162,8 +233,9 @@ class State:
         The viewer's likes and blocks of them are loaded too.
         """
         wanted = {a for a in addresses if a.collection in _NAMED}
-        self._load_named(wanted - self.named.keys())
-        self.load_actors(a.actor for a in wanted if a in self.named)
+        with self.together():
+            self._load_named(wanted - self.named.keys())
+            self.load_actors(a.actor for a in wanted if a in self.named)
 
     def load_lists(self, addresses: Iterable[Address]) -> None:
         """Load lists of blocks and gates, without relations to their owners."""
@@ -211,6 +283,11 @@ class State:
     def _load_labels(self, subjects: Mapping[Address, str | None]) -> None:
         """Load the accepted labelers' labels. `subjects` gives the CID that is
         shown."""
+        with self.together():
+            self._wanted_labels |= subjects
+
+    def _load_wanted_labels(self) -> None:
+        subjects, self._wanted_labels = self._wanted_labels, {}
         dids = self.session.context.labelers.dids
         if not subjects or not dids:
             return
@@ -232,9 +309,22 @@ class State:
 
     def name(self, addresses: Iterable[Address]) -> None:
         """Load the AT-URIs of addresses, also of missing records."""
-        fresh = [a for a in addresses if a not in self.uris]
-        if fresh:
-            self.uris |= name_addresses_in(self.session.conn, fresh)
+        with self.together():
+            self._wanted_names.update(a for a in addresses if a not in self.uris)
+
+    def _load_wanted_names(self) -> None:
+        wanted, self._wanted_names = self._wanted_names, set()
+        unknown = []
+        for address in wanted:
+            # Nearly all have a TID for a key, and an account that is loaded.
+            actor, nsid = self.actors.get(address.actor), NSIDS.get(address.collection)
+            if actor is None or nsid is None or address.rkey <= 0:
+                unknown.append(address)
+            else:
+                key = tid_from_int(address.rkey)
+                self.uris[address] = f"at://{actor.did}/{nsid}/{key}"
+        if unknown:
+            self.uris |= name_addresses_in(self.session.conn, unknown)
 
     def name_rkeys(self, numbers: Iterable[int | None]) -> None:
         """Load the texts of record keys that are not TIDs."""
@@ -246,14 +336,15 @@ class State:
         """Load the posts of a feed, their parents and roots, and the reposting
         accounts."""
         entries = [*items]
-        self.load_posts(item.post for item in entries)
-        posts = [self.posts[i.post] for i in entries if i.post in self.posts]
-        above = {a for p in posts for a in (p.parent, p.root) if a is not None}
-        self.load_posts(above)
-        self.name(above)
-        parents = [self.posts[p.parent] for p in posts if p.parent in self.posts]
-        self.load_actors(p.parent.actor for p in parents if p.parent is not None)
-        self.load_reposts(entries)
+        with self.together():
+            self.load_posts(item.post for item in entries)
+            posts = [self.posts[i.post] for i in entries if i.post in self.posts]
+            above = {a for p in posts for a in (p.parent, p.root) if a is not None}
+            self.load_posts(above)
+            self.name(above)
+            parents = [self.posts[p.parent] for p in posts if p.parent in self.posts]
+            self.load_actors(p.parent.actor for p in parents if p.parent is not None)
+            self.load_reposts(entries)
 
     def load_reposts(self, items: Iterable[SkeletonItem]) -> None:
         """Load reposts of feed entries and their accounts."""
@@ -279,6 +370,15 @@ class State:
         self.repeats_left -= record.size
         return True
 
+    def is_taken_down(self, record: Address) -> bool:
+        """Return True if our operator took the record down."""
+        taken = self.session.taken_down
+        actor = self.actors.get(record.actor)
+        if actor is None or actor.did not in taken.authors:
+            return False
+        self.name([record])
+        return self.uris.get(record) in taken.records
+
     def is_redacted(self, subject: Address) -> bool:
         """Return True if an accepted labeler with `redact` took the subject down."""
         redact = self.session.context.labelers.redact
@@ -286,21 +386,3 @@ class State:
             label.val in REDACTING_LABELS and label.src in redact
             for label in self.labels.get(subject, ())
         )
-
-
-def quoted_uri(post: dict[str, Any]) -> str | None:
-    """Return the AT-URI of the record that a post embeds, with or without media."""
-    embed = post.get("embed")
-    for _ in range(2):  # recordWithMedia holds an embed.record in `record`
-        embed = embed.get("record") if isinstance(embed, dict) else None
-        uri = embed.get("uri") if isinstance(embed, dict) else None
-        if isinstance(uri, str):
-            return uri if is_at_uri(uri) else None
-    return None
-
-
-def reference_uri(record: Record, field: str) -> str | None:
-    """Return the AT-URI of a reference in a record, None if there is none."""
-    reference = record.value.get(field)
-    uri = reference.get("uri") if isinstance(reference, dict) else None
-    return uri if isinstance(uri, str) and is_at_uri(uri) else None

@@ -179,7 +179,9 @@ def _shown(state: State, page: LinksPage) -> list[FoundLink]:
     return [
         link
         for link in page.items
-        if link.source.actor in shown and link.address in state.uris
+        if link.source.actor in shown
+        and link.address in state.uris
+        and not state.is_taken_down(link.address)
     ]
 
 

@@ -13,20 +13,30 @@ from appview.session import Session
 from appview.skeletons.generators import find_algorithm
 from appview.views.post import feed_view_post
 from feeds.skeleton import FeedRequest, SkeletonItem, ViewerRequiredError
-from network.xrpc.server import XrpcError
+from network.xrpc.server import AuthMode, XrpcError
+
+Rules = Callable[[State, Page[SkeletonItem]], list[SkeletonItem]]
+
+
+def _shown(state: State, page: Page[SkeletonItem]) -> list[SkeletonItem]:
+    return shown_items(state, Place.FEED_ITEM, page.items)
 
 
 def feed_pages(
     source: Callable[[Session, Params], Source[SkeletonItem]],
+    rules: Rules = _shown,
+    *,
+    auth: AuthMode = "optional",
 ) -> RowPages[SkeletonItem]:
     """Return the pages of a feed or timeline."""
     return RowPages(
         source,
         Steps(
             hydrate=lambda state, page: state.load_feed(page.items),
-            rules=lambda state, page: shown_items(state, Place.FEED_ITEM, page.items),
+            rules=rules,
             present=present_feed,
         ),
+        auth=auth,
     )
 
 

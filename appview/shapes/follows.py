@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from appview.hydration.state import State
 from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
@@ -11,21 +12,33 @@ from appview.refusals import refuse_subject
 from appview.rules import Place, shown_actors
 from appview.session import Session
 from appview.skeletons.named_accounts import require_account
+from appview.skeletons.suggestions import entries_after
 from appview.views.profile import profile_view
+from storage.postgres.pool import Conn
 from storage.records.backlinks import LinkPage, link_keyset
 
+TOP: Final = "top"
+Rank = Callable[[Conn, int], list[Entry[int]]]
 
-def follow_pages(find: Callable[..., LinkPage], name: str) -> RowPages[int]:
-    """Return pages of accounts that `find` reads, in the field `name`."""
+
+def follow_pages(find: Callable[..., LinkPage], rank: Rank, name: str) -> RowPages[int]:
+    """Return pages of accounts in the field `name`.
+
+    `find` reads them by time, `rank` those that `sort=top` asks for.
+    """
 
     def source(session: Session, params: Params) -> Source[int]:
         subject = require_account(session, params["actor"])
+
+        def fetch_top(after: Keyset | None, limit: int) -> list[Entry[int]]:
+            return entries_after(rank(session.conn, subject), after, limit)
 
         def fetch(after: Keyset | None, limit: int) -> list[Entry[int]]:
             page = find(session.conn, subject, limit=limit, after=after)
             return [Entry(k.actor, link_keyset(page, after, k)) for k in page[0]]
 
-        return Source(fetch, [subject], params["actor"])
+        is_top = params.get("sort") == TOP
+        return Source(fetch_top if is_top else fetch, [subject], params["actor"])
 
     return RowPages(
         source,

@@ -18,6 +18,7 @@ from appview.skeletons.suggestions import (
     suggested_feeds,
     suggested_packs,
 )
+from appview.views.known_followers import known_profile_view
 from appview.views.named import generator_view
 from appview.views.profile import profile_view
 from appview.views.starter_pack import starter_pack_view
@@ -49,6 +50,16 @@ def in_order(ranking: Ranking[T]) -> Callable[[Session, Params], Source[T]]:
 def present_profiles(state: State, page: Page[int], _: Params) -> dict[str, Any]:
     """Return accounts in the field `actors`."""
     return {"actors": [profile_view(state, state.actors[a]) for a in page.items]}
+
+
+def present_known(name: str) -> Present:
+    """Return the `present` of accounts with their known followers, in a field."""
+
+    def present(state: State, page: Page[int], _: Params) -> dict[str, Any]:
+        state.load_known_followers(page.items)
+        return {name: [known_profile_view(state, actor) for actor in page.items]}
+
+    return present
 
 
 def present_feeds(state: State, page: Page[Address], _: Params) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from appview.hydration.records import GENERATOR
-from appview.own_feeds import find_feed_addresses, own_records
+from appview.own_feeds import find_feed_addresses, own_handle, own_records
+from appview.paging import Entry, Keyset, Source
 from appview.pipeline import Params
 from appview.session import Session
 from feeds.registry import FEEDS
@@ -14,9 +15,12 @@ from feeds.skeleton import Algorithm
 from network.xrpc.server import XrpcError
 from protocol.syntax import parse_at_uri
 from storage.collections import FEED_GENERATOR
+from storage.postgres.instants import from_micros, micros_sql
+from storage.postgres.pool import Conn
 from storage.records.addresses import Address, find_addresses, name_addresses_in
 
 MAX_GENERATORS: Final = 150
+_END: Final = 253_402_300_799_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ def _find_service(session: Session, uri: str) -> str | None:
     address = find_addresses(session.conn, [uri]).get(uri)
     if address is None or address.collection != GENERATOR:
         return None
+    if session.taken_down.has_record(uri):
+        return None
     row = session.conn.execute(
         "SELECT service_did FROM feed_generator WHERE actor = %s AND rkey = %s",
         (address.actor, address.rkey),
@@ -84,5 +90,42 @@ def find_served_feeds(session: Session) -> list[str]:
     uris = name_addresses_in(
         session.conn, [Address(actor, GENERATOR, rkey) for actor, rkey in rows]
     )
-    published = [uri for uri in uris.values() if uri.rsplit("/", 1)[1] in FEEDS]
+    published = [
+        uri
+        for uri in uris.values()
+        if uri.rsplit("/", 1)[1] in FEEDS and not session.taken_down.has_record(uri)
+    ]
     return [*published, *(record.uri for record in own_records(did).values())]
+
+
+def actor_feeds(session: Session, params: Params) -> Source[Address]:
+    """Return the generators of an account, newest first. Raises XrpcError."""
+    did = session.app.service_did
+    if params["actor"] in (did, own_handle(did)):
+        uris = [record.uri for record in own_records(did).values()]
+        own = find_feed_addresses(session, uris)
+        entries = [Entry(own[uri], [n]) for n, uri in enumerate(uris) if uri in own]
+        return Source(
+            lambda after, limit: entries[after[0] + 1 if after else 0 :][:limit]
+        )
+    actor = session.find_actor(params["actor"])
+    if actor is None:
+        raise XrpcError("InvalidRequest", "Profile not found", 400)
+    return Source(
+        lambda after, limit: _fetch_feeds(session.conn, actor, after, limit), [actor]
+    )
+
+
+def _fetch_feeds(
+    conn: Conn, actor: int, after: Keyset | None, limit: int
+) -> list[Entry[Address]]:
+    at, rkey = after or (_END, 0)
+    rows = conn.execute(
+        f"""
+        SELECT {micros_sql("created_at")}, rkey FROM feed_generator
+        WHERE actor = %s AND (created_at, rkey) < (%s, %s)
+        ORDER BY created_at DESC, rkey DESC LIMIT %s
+        """,
+        (actor, from_micros(at), rkey, limit),
+    )
+    return [Entry(Address(actor, GENERATOR, key), [at, key]) for at, key in rows]

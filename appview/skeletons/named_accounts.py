@@ -33,6 +33,17 @@ def require_account(session: Session, actor: str) -> int:
     return found
 
 
+def find_account(session: Session, actor: str) -> int | None:
+    """Return the id of an account; None for a DID that is not in the index.
+
+    Raises XrpcError for a handle that nobody has.
+    """
+    found = session.find_actor(actor)
+    if found is None and not is_did(actor):
+        raise XrpcError("InvalidRequest", "Profile not found", 400)
+    return found
+
+
 def find_muted_did(session: Session, params: Params) -> str:
     """Return the DID of `actor`, also of an account that is not in the index."""
     name: str = params["actor"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from appview.hydration.records import POST
@@ -10,14 +11,21 @@ from appview.session import Session
 from network.xrpc.server import XrpcError
 from protocol.syntax import parse_at_uri
 from storage.collections import REPLY_PARENT
-from storage.postgres.arrays import int_columns
+from storage.postgres.pool import Conn
 from storage.records.addresses import Address, find_addresses
+from storage.records.links import partition_of
 
 MAX_THREAD_POSTS = 1_000
 """Posts of one answer; a larger thread shows its most recent branches first."""
 MAX_REPLIES_A_POST = 200
+MAX_RANKED_REPLIES = 2_000
+"""Newest replies of which the most liked ones are chosen."""
 MAX_DEPTH = 40
 MAX_PARENTS = 80
+_BY_LIKES = """
+    LEFT JOIN post_stats s ON s.rkey = n.rkey AND s.actor = n.actor
+    ORDER BY coalesce(s.likes, 0) DESC, n.sort_at DESC, n.rkey DESC
+"""
 
 
 def find_post(session: Session, uri: str) -> Address | None:
@@ -51,8 +59,9 @@ def find_thread(session: Session, params: Params) -> Thread:
         raise post_not_found(params)
     depth = min(params["depth"], MAX_DEPTH)
     height = min(params["parentHeight"], MAX_PARENTS)
-    parents = _find_parents(session, post, height)
-    return Thread(post, parents, _find_replies(session, post, depth, {post, *parents}))
+    parents = find_parents(session, post, height)
+    replies = find_replies(session, post, depth, parents)
+    return Thread(post, parents, replies)
 
 
 def post_not_found(params: Params) -> XrpcError:
@@ -60,7 +69,8 @@ def post_not_found(params: Params) -> XrpcError:
     return XrpcError("NotFound", f"Post not found: {params['uri']}", 400)
 
 
-def _find_parents(session: Session, post: Address, height: int) -> list[Address]:
+def find_parents(session: Session, post: Address, height: int) -> list[Address]:
+    """Return the posts above one, from below."""
     rows = session.conn.execute(
         """
         WITH RECURSIVE above(actor, rkey, parent_actor, parent_rkey, height) AS (
@@ -86,42 +96,86 @@ def _find_parents(session: Session, post: Address, height: int) -> list[Address]
     return [*parents]
 
 
-def _find_replies(
-    session: Session, post: Address, depth: int, seen: set[Address]
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The replies of a post that a thread takes if there are more.
+
+    `first` is their number below the requested post, `deeper` below others.
+    """
+
+    first: int = MAX_REPLIES_A_POST
+    deeper: int = MAX_REPLIES_A_POST
+    oldest: bool = False
+    most_liked: bool = False
+    """Below the requested post: those with most likes instead of the newest."""
+
+
+NEWEST = Choice()
+
+
+def find_replies(
+    session: Session,
+    post: Address,
+    depth: int,
+    seen: Iterable[Address] = (),
+    choice: Choice = NEWEST,
+    sequels: Mapping[Address, Address] = {},
 ) -> dict[Address, list[Address]]:
-    """Return replies by parent, one query a level, without the posts in `seen`."""
+    """Return replies by parent, one query a level, without the posts in `seen`.
+
+    `sequels` are replies that are taken in any case, by parent.
+    """
     found: dict[Address, list[Address]] = {}
+    taken = {post, *seen}
     level, total = [post], 1
-    for _ in range(depth):
+    for number in range(depth):
         if not level or total >= MAX_THREAD_POSTS:
             break
         session.context.check_client()
         found |= {each: [] for each in level}
-        rows = session.conn.execute(
-            """
-            SELECT x.a, x.k, r.actor, r.rkey
-            FROM unnest(%s::int4[], %s::int8[]) AS x(a, k)
-            CROSS JOIN LATERAL (
-                SELECT actor, rkey FROM link
-                WHERE path = %s AND target_rkey = x.k AND target_actor = x.a
-                  AND target_collection = %s
-                ORDER BY sort_at DESC, rkey DESC LIMIT %s
-            ) r
-            """,
-            (
-                *int_columns([(a.actor, a.rkey) for a in level], 2),
-                REPLY_PARENT,
-                POST,
-                MAX_REPLIES_A_POST,
-            ),
-        ).fetchall()
+        pairs = [(each, sequels[each]) for each in level if each in sequels]
+        pairs += _find_level(session.conn, level, choice, is_first=number == 0)
         level = []
-        for actor, rkey, by, key in rows:
-            reply = Address(by, POST, key)
-            if reply in seen or total + len(level) >= MAX_THREAD_POSTS:
+        for parent, reply in pairs:
+            if reply in taken or total + len(level) >= MAX_THREAD_POSTS:
                 continue
-            seen.add(reply)
-            found[Address(actor, POST, rkey)].append(reply)
+            taken.add(reply)
+            found[parent].append(reply)
             level.append(reply)
         total += len(level)
     return found
+
+
+def _find_level(
+    conn: Conn, posts: list[Address], choice: Choice, *, is_first: bool
+) -> list[tuple[Address, Address]]:
+    """Return posts with their replies."""
+    most = choice.first if is_first else choice.deeper
+    ranked = is_first and choice.most_liked
+    rows = conn.execute(
+        f"""
+        SELECT x.a, x.k, r.actor, r.rkey
+        FROM unnest(%(actors)s::int4[], %(rkeys)s::int8[]) AS x(a, k)
+        CROSS JOIN LATERAL (
+            SELECT n.actor, n.rkey FROM (
+                SELECT actor, rkey, sort_at FROM {partition_of(REPLY_PARENT)}
+                WHERE path = %(path)s AND target_rkey = x.k AND target_actor = x.a
+                  AND target_collection = %(post)s
+                ORDER BY sort_at {"ASC" if choice.oldest else "DESC"}, rkey DESC
+                LIMIT %(read)s
+            ) n {_BY_LIKES if ranked else ""} LIMIT %(most)s
+        ) r
+        """,
+        {
+            "actors": [each.actor for each in posts],
+            "rkeys": [each.rkey for each in posts],
+            "path": REPLY_PARENT,
+            "post": POST,
+            "read": MAX_RANKED_REPLIES if ranked else most,
+            "most": most,
+        },
+    )
+    return [
+        (Address(actor, POST, rkey), Address(by, POST, key))
+        for actor, rkey, by, key in rows
+    ]

@@ -15,7 +15,7 @@ THUMBNAIL = "thumbnail.jpg"
 
 def image_url(state: State, actor: Actor, cid: bytes | None, preset: str) -> str | None:
     """Return the URL of an image in the size of `preset`, None without an image."""
-    if cid is None:
+    if cid is None or state.session.taken_down.has_blob(actor.did, cid):
         return None
     pattern = state.session.app.cdn_url_pattern
     if pattern is None:
@@ -28,6 +28,8 @@ def video_url(state: State, actor: Actor, cid: bytes, file: str) -> str | None:
 
     Without a video service the original is the playlist, and there is no thumbnail.
     """
+    if state.session.taken_down.has_blob(actor.did, cid):
+        return None
     pattern = state.session.app.video_url_pattern
     if pattern is None:
         return _host_url(actor, cid) if file == PLAYLIST else None

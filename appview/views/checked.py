@@ -12,6 +12,7 @@ from protocol.lexicon import Catalog
 
 FACET = "app.bsky.richtext.facet"
 ASPECT_RATIO = "app.bsky.embed.defs#aspectRatio"
+POLICIES = "app.bsky.labeler.defs#labelerPolicies"
 STRONG_REF = "com.atproto.repo.strongRef"
 
 

@@ -61,10 +61,13 @@ def label_views(state: State, subject: Address, uri: str) -> list[dict[str, Any]
 
 def self_labels(did: str, uri: str, record: Record) -> list[dict[str, Any]]:
     """Return the labels that an author put on a record."""
+    values = self_label_values(record.value)
+    if not values:
+        return []
     cts = created_text(record.value)
     return [
         {"src": did, "uri": uri, "cid": record.cid, "val": val, "cts": cts}
-        for val in self_label_values(record.value)
+        for val in values
     ]
 
 

@@ -6,11 +6,13 @@ from typing import Any
 
 from appview.hydration.actors import Actor
 from appview.hydration.records import STARTER_PACK, Record
-from appview.hydration.state import JOINED_VIA, PINNED_POST, State, reference_uri
+from appview.hydration.references import JOINED_VIA, PINNED_POST, reference_uri
+from appview.hydration.state import State
 from appview.rules import Place, decide_record
 from appview.views.blob_url import image_url
 from appview.views.checked import STRONG_REF, part_of
 from appview.views.common import present, text_of
+from appview.views.known_followers import with_known_followers
 from appview.views.named import starter_pack_view_basic
 from appview.views.profile import profile_view
 from protocol.syntax import is_uri
@@ -20,6 +22,7 @@ def profile_view_detailed(state: State, actor: Actor) -> dict[str, Any]:
     """Return an account loaded by `load_profiles`."""
     record = state.profile_record(actor.id)
     view = profile_view(state, actor)
+    view = with_known_followers(state, actor.id, view)
     return view | present(
         banner=image_url(state, actor, actor.banner, "banner"),
         website=_website(record) if record else None,
@@ -34,8 +37,15 @@ def profile_view_detailed(state: State, actor: Actor) -> dict[str, Any]:
             "labeler": actor.labeler,
         },
         joinedViaStarterPack=_starter_pack(state, record) if record else None,
-        pinnedPost=part_of(record.value, PINNED_POST, STRONG_REF) if record else None,
+        pinnedPost=_pinned_post(state, record) if record else None,
     )
+
+
+def _pinned_post(state: State, record: Record) -> dict[str, Any] | None:
+    pinned: dict[str, Any] | None = part_of(record.value, PINNED_POST, STRONG_REF)
+    if pinned is None or state.session.taken_down.hides(str(pinned["uri"])):
+        return None
+    return pinned
 
 
 def _website(record: Record) -> str | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from appview.hydration.records import Post
-from appview.hydration.state import MAX_QUOTES, State, quoted_uri
+from appview.hydration.references import quoted_uri
+from appview.hydration.state import MAX_QUOTES, State
 from appview.rules import Effect, Place, decide_record
 from appview.views.blocks import blocked_author
 from appview.views.common import datetime_text, label_views, self_labels
-from appview.views.media import media_view
+from appview.views.link_card import post_media_view
 from appview.views.named import embedded_view
 from appview.views.profile import profile_view_basic
 from storage.records.addresses import Address
@@ -35,14 +36,14 @@ def embed_view(state: State, post: Post, *, depth: int = 0) -> dict[str, Any] | 
     if kind == RECORD:
         return _record(state, post, depth)
     if kind == RECORD_WITH_MEDIA:
-        media = media_view(state, actor, embed.get("media"))
+        media = post_media_view(state, actor, embed.get("media"))
         record = _record(state, post, depth)
         if media is None or record is None:
             return None
         # A field of one possible type has no `$type`.
         record.pop("$type")
         return {"$type": f"{kind}#view", "record": record, "media": media}
-    return media_view(state, actor, embed)
+    return post_media_view(state, actor, embed)
 
 
 def _record(state: State, post: Post, depth: int) -> dict[str, Any] | None:

@@ -7,12 +7,12 @@ from typing import Any, Final
 from appview.hydration.records import GENERATOR, LABELER, LIST, STARTER_PACK
 from appview.hydration.state import State
 from appview.views.account_list import avatar_url, list_view_basic, named_fields
-from appview.views.checked import FACET, list_of
+from appview.views.checked import FACET, POLICIES, list_of, part_of
 from appview.views.common import present, record_uri, self_labels, text_of
 from appview.views.profile import profile_view, profile_view_basic
 from protocol.data.cbor import Value
 from protocol.data.graphemes import cut_text
-from storage.collections import FEED_LIKE
+from storage.collections import FEED_LIKE, GRAPH_LISTITEM
 from storage.records.addresses import Address
 
 GENERATOR_VIEW: Final = "app.bsky.feed.defs#generatorView"
@@ -50,6 +50,17 @@ def list_view(state: State, address: Address) -> dict[str, Any]:
     )
 
 
+def list_item_view(
+    state: State, held: Address, rkey: int, actor: int
+) -> dict[str, Any]:
+    """Return a member of a list, with the record that put it there."""
+    owner = state.actors[held.actor].did
+    return {
+        "uri": record_uri(state, owner, GRAPH_LISTITEM, rkey),
+        "subject": profile_view(state, state.actors[actor]),
+    }
+
+
 def starter_pack_view_basic(state: State, address: Address) -> dict[str, Any]:
     """Return a starter pack in short (starterPackViewBasic)."""
     named = state.named[address]
@@ -73,6 +84,22 @@ def labeler_view(state: State, address: Address) -> dict[str, Any]:
         creator=profile_view(state, actor),
         likeCount=named.likes,
         viewer=_like(state, address),
+    )
+
+
+def labeler_view_detailed(state: State, address: Address) -> dict[str, Any] | None:
+    """Return a labeler service with its policies; None if they are not valid."""
+    value = state.named[address].record.value
+    policies = part_of(value, "policies", POLICIES)
+    if policies is None:
+        return None
+    return labeler_view(state, address) | present(
+        policies=policies,
+        **{
+            name: [text for text in items if isinstance(text, str)]
+            for name in ("reasonTypes", "subjectTypes", "subjectCollections")
+            if isinstance(items := value.get(name), list)
+        },
     )
 
 

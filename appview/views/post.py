@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from appview.hydration.records import Post, Reaction
-from appview.hydration.state import PINNED_POST, State, reference_uri
+from appview.hydration.references import PINNED_POST, reference_uri
+from appview.hydration.state import State
 from appview.rule_checks import Case
-from appview.rules import Effect, Place, decide, decide_record
+from appview.rules import Effect, Place, decide, decide_record, shown_actors
 from appview.views.account_list import list_view_basic
 from appview.views.blocks import blocked_author
 from appview.views.common import datetime_text, present, record_uri
@@ -141,7 +142,17 @@ def _viewer_state(state: State, address: Address) -> dict[str, Any] | None:
         replyDisabled=None if may_reply is None else not may_reply,
         embeddingDisabled=not state.restrictions.may_quote(address),
         pinned=_is_pinned(state, address) if address.actor == viewer.actor else None,
+        knownLikers=_known_likers(state, address),
     )
+
+
+def _known_likers(state: State, address: Address) -> dict[str, Any] | None:
+    known = state.thread.known_likers.get(address)
+    if known is None:
+        return None
+    shown = shown_actors(state, Place.LIKE, known.actors, beside=address.actor)
+    actors = [profile_view_basic(state, state.actors[actor]) for actor in shown]
+    return {"count": known.count, "actors": actors}
 
 
 def _is_pinned(state: State, address: Address) -> bool | None:

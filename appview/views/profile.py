@@ -6,11 +6,17 @@ from typing import Any, Final
 
 from appview.hydration.actors import Actor, Relation
 from appview.hydration.labels import account_subject
-from appview.hydration.records import CHAT_DECLARATION, NOTIFICATION_DECLARATION
+from appview.hydration.records import (
+    CHAT_DECLARATION,
+    GERM_DECLARATION,
+    NOTIFICATION_DECLARATION,
+)
 from appview.hydration.state import State, profile_address
 from appview.views.account_list import list_view_basic
+from appview.views.account_status import status_view
 from appview.views.blob_url import image_url
 from appview.views.blocks import block_state, blocking_list
+from appview.views.checked import part_of
 from appview.views.common import (
     datetime_text,
     label_views,
@@ -19,9 +25,11 @@ from appview.views.common import (
     self_labels,
     text_of,
 )
+from appview.views.verification import verification_state
 from protocol.data.graphemes import cut_text
 from storage.collections import ACTOR_PROFILE, GRAPH_FOLLOW
 
+MESSAGE_ME: Final = f"{GERM_DECLARATION}#messageMe"
 INVALID_HANDLE: Final = "handle.invalid"
 _MAX_NAME: Final = 64
 _MAX_NAME_BYTES: Final = 640
@@ -37,17 +45,20 @@ def profile_view_basic(state: State, actor: Actor) -> dict[str, Any]:
     return present(
         did=actor.did,
         handle=actor.handle or INVALID_HANDLE,
-        displayName=_cut(actor.display_name, _MAX_NAME, _MAX_NAME_BYTES),
+        displayName=_display_name(state, actor),
         pronouns=text_of(record.value, "pronouns") if record else None,
         avatar=image_url(state, actor, actor.avatar, "avatar"),
         associated=present(
             labeler=actor.labeler or None,
             chat=_chat(state, actor),
             activitySubscription=_activity_subscription(state, actor),
+            germ=_germ(state, actor),
         ),
         viewer=_viewer_state(state, actor),
         labels=_labels(state, actor),
         createdAt=datetime_text(actor.created_at) if actor.created_at else None,
+        verification=verification_state(state, actor),
+        status=status_view(state, actor),
     )
 
 
@@ -57,6 +68,13 @@ def profile_view(state: State, actor: Actor) -> dict[str, Any]:
         description=_cut(actor.description, _MAX_DESCRIPTION, _MAX_DESCRIPTION_BYTES),
         indexedAt=datetime_text(actor.sort_at) if actor.sort_at else None,
     )
+
+
+def _display_name(state: State, actor: Actor) -> str | None:
+    record = state.profile_record(actor.id)
+    if record is not None and record.value.get("displayName") == "":
+        return ""
+    return _cut(actor.display_name, _MAX_NAME, _MAX_NAME_BYTES)
 
 
 def _labels(state: State, actor: Actor) -> list[dict[str, Any]]:
@@ -87,6 +105,11 @@ def _activity_subscription(state: State, actor: Actor) -> dict[str, str]:
     # Clients read an absent value as "none"; the lexicon's default is sent.
     known = allowed if allowed in _SUBSCRIBERS else None
     return {"allowSubscriptions": known or _FROM_FOLLOWERS}
+
+
+def _germ(state: State, actor: Actor) -> Any | None:
+    record = state.declarations.get((actor.id, GERM_DECLARATION))
+    return part_of(record.value, "messageMe", MESSAGE_ME) if record else None
 
 
 def _viewer_state(state: State, actor: Actor) -> dict[str, Any] | None:

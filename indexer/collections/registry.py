@@ -84,6 +84,7 @@ OWNED_TABLES: Final[tuple[str, ...]] = (
     *(table.name for table in ROW_TABLES),
     "record",
     "listed_record",
+    "collection_repo",
     "link",
     "uncounted_link",
     "dropped_record",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+from network import errors
+from network.errors import IdentityError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +40,21 @@ class IdentityCache(Protocol):
     async def load_handle(self, handle: str) -> CachedHandle | None: ...
 
     async def save_handle(self, handle: str, cached: CachedHandle) -> None: ...
+
+
+_REVIVABLE: Final = {
+    kind.__name__: kind
+    for kind in (
+        errors.BadDocumentError,
+        errors.DidNotFoundError,
+        errors.DidTombstonedError,
+        errors.HandleMismatchError,
+        errors.HandleNotFoundError,
+    )
+}
+
+
+def revive_error(name: str | None, subject: str) -> IdentityError | None:
+    """Return a cached error of a subject; None if its class is unknown."""
+    kind = _REVIVABLE.get(name or "")
+    return kind(f"{subject} did not resolve lately") if kind else None

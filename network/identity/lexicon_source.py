@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Final
 
 from network.errors import LexiconNotFoundError
@@ -10,7 +11,8 @@ from network.http.client import Fetcher
 from network.http.dns import TxtLookup
 from network.identity.resolver import IdentityResolver
 from network.xrpc.client import XrpcClient
-from protocol.data.cbor import decode
+from protocol.data.cbor import Value, decode
+from protocol.data.cid import cid_for
 from protocol.identity.keys import parse_did_key
 from protocol.repo.record_proof import verify_record_proof
 from protocol.syntax import Did, is_did, is_nsid
@@ -32,6 +34,15 @@ def lexicon_domain(nsid: str) -> str:
     return "_lexicon." + ".".join(reversed(authority)).lower()
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedLexicon:
+    """The record of a lexicon, its AT-URI and its CID."""
+
+    uri: str
+    cid: bytes
+    record: Value
+
+
 class LexiconSource:
     """Resolver of published lexicons (specs/lexicon)."""
 
@@ -43,7 +54,11 @@ class LexiconSource:
         self._txt = txt
 
     async def find(self, nsid: str) -> object:
-        """Return the record of a lexicon, whose proof was verified.
+        """Return the record of a lexicon. Raises as `resolve` does."""
+        return (await self.resolve(nsid)).record
+
+    async def resolve(self, nsid: str) -> PublishedLexicon:
+        """Return a lexicon, whose proof was verified.
 
         Raises LexiconNotFoundError if nobody publishes it, and NetworkError,
         IdentityError, XrpcError or ProtocolError.
@@ -67,7 +82,8 @@ class LexiconSource:
         )
         if proof.value is None:
             raise LexiconNotFoundError(f"{did} holds no record of {nsid}")
-        return decode(proof.value)
+        uri = f"at://{did}/{SCHEMA_COLLECTION}/{nsid}"
+        return PublishedLexicon(uri, cid_for(proof.value), decode(proof.value))
 
     async def _find_repo(self, nsid: str) -> Did:
         if not is_nsid(nsid):

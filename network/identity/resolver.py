@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from cachetools import LRUCache
 
-from network import errors
 from network.errors import (
     BadDocumentError,
     HandleMismatchError,
@@ -32,7 +31,12 @@ from network.http.policy import HostLimits
 from network.http.single_flight import SingleFlight
 from network.identity.did_sources import DidSources, DocumentMirror
 from network.identity.handle_sources import HandleSources
-from network.identity.identity_cache import CachedDocument, CachedHandle, IdentityCache
+from network.identity.identity_cache import (
+    CachedDocument,
+    CachedHandle,
+    IdentityCache,
+    revive_error,
+)
 from protocol.errors import InvalidSyntaxError, ProtocolError
 from protocol.identity.did_document import DidDocument, parse_did_document
 from protocol.identity.keys import parse_did_key
@@ -165,6 +169,15 @@ class IdentityResolver:
             raise entry.error
         return entry.document
 
+    async def resolve_json(self, did: str) -> Any:
+        """Return the whole document of a DID as JSON. Raises as `resolve_did` does."""
+        await self.resolve_did(did)
+        stored = None if self._cache is None else await self._cache.load_document(did)
+        if stored is not None and stored.document is not None:
+            return stored.document
+        # Evicted, or too long for the cache.
+        return await self._dids.fetch(parse_did(did))
+
     def refresh_in(self, did: str, *, insist: int = 0) -> float:
         """Return the seconds until `resolve_did` with `refresh` fetches this DID again.
 
@@ -243,7 +256,7 @@ class IdentityResolver:
 
     def _read_stored(self, did: Did, stored: CachedDocument) -> _Entry | None:
         if stored.document is None:
-            error = _revive_error(stored.error, did)
+            error = revive_error(stored.error, did)
             return _Entry(None, error, stored.fetched_at) if error else None
         try:
             document = self._parse(did, stored.document)
@@ -272,7 +285,7 @@ class IdentityResolver:
                 (name, False), lambda: self._find(name, known, False)
             )
         if known.did is None:
-            raise _revive_error(known.error, name) or HandleNotFoundError(name)
+            raise revive_error(known.error, name) or HandleNotFoundError(name)
         return Did(known.did)
 
     def _is_current(self, known: CachedHandle) -> bool:
@@ -377,20 +390,3 @@ def _weigh(entry: _Entry) -> int:
             for one in document.services
         )
     )
-
-
-_REVIVABLE: Final = {
-    kind.__name__: kind
-    for kind in (
-        errors.BadDocumentError,
-        errors.DidNotFoundError,
-        errors.DidTombstonedError,
-        errors.HandleMismatchError,
-        errors.HandleNotFoundError,
-    )
-}
-
-
-def _revive_error(name: str | None, subject: str) -> IdentityError | None:
-    kind = _REVIVABLE.get(name or "")
-    return kind(f"{subject} did not resolve lately") if kind else None

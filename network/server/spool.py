@@ -9,7 +9,7 @@ import asyncio
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -77,17 +77,7 @@ class Spooler:
         `client` is the key of shares. Writing stops when the client disconnects. Raises
         XrpcError 429 if the client has its share of spools, 503 if all are in use.
         """
-        if self._clients[client] >= self._per_client:
-            raise XrpcError(
-                "RateLimitExceeded",
-                "Too many downloads at once",
-                429,
-                {"Retry-After": str(_RETRY_S)},
-            )
-        if self.held >= self._held or self._bytes >= self._total:
-            raise _no_room()
-        self._clients[client] += 1
-        spool = Spool(self, client, self._memory, self._folder, is_client_gone)
+        spool = self._open(client, is_client_gone)
         try:
             # Waiting here holds neither a thread nor a connection.
             try:
@@ -103,6 +93,41 @@ class Spooler:
             spool.close()
             raise
         return SpoolReader(spool, self._threads)
+
+    async def collect(
+        self,
+        client: str,
+        chunks: AsyncIterable[bytes],
+        is_client_gone: Callable[[], bool] = lambda: False,
+    ) -> SpoolReader:
+        """Write the chunks of another server; return the reader of the result.
+
+        Raises as `fill` does. The source must bound time and size: a slow one holds a
+        spool, but no thread.
+        """
+        spool = self._open(client, is_client_gone)
+        try:
+            async for chunk in chunks:
+                await anyio.to_thread.run_sync(
+                    spool.write, chunk, limiter=self._threads
+                )
+        except BaseException:
+            spool.close()
+            raise
+        return SpoolReader(spool, self._threads)
+
+    def _open(self, client: str, is_client_gone: Callable[[], bool]) -> Spool:
+        if self._clients[client] >= self._per_client:
+            raise XrpcError(
+                "RateLimitExceeded",
+                "Too many downloads at once",
+                429,
+                {"Retry-After": str(_RETRY_S)},
+            )
+        if self.held >= self._held or self._bytes >= self._total:
+            raise _no_room()
+        self._clients[client] += 1
+        return Spool(self, client, self._memory, self._folder, is_client_gone)
 
     def _take(self, size: int) -> None:
         with self._lock:

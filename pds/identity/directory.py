@@ -65,14 +65,15 @@ class Directory:
 
     async def change_handle(self, did: Did, handle: str, signer: PrivateKey) -> None:
         """Replace the handle in the identity of `did`."""
-        last = await self._last_operation(did)
+        last = await self.last_operation(did)
         try:
             operation = create_update(last, signer, handle=handle)
         except ProtocolError as error:
             raise UpstreamFailureError(f"PLC operation: {error}") from error
         await self.submit(did, operation)
 
-    async def _last_operation(self, did: Did) -> Operation | LegacyCreate:
+    async def last_operation(self, did: Did) -> Operation | LegacyCreate:
+        """Return the newest operation of `did`."""
         try:
             fetched = await self._fetcher.get(
                 f"{self._url}/{did}/log/last",

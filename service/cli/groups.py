@@ -29,10 +29,17 @@ GROUPS: Final = {
     "search": "Search through the running provider, or rebuild its index.",
     "feed": "List the feeds this provider serves, or read one.",
     "lexicon": "List, add or look up lexicons of other records.",
-    "takedown": "Hide accounts from this index, or show them again.",
+    "did": "Create or update the provider's did:plc.",
+    "takedown": "Hide accounts, records or blobs, or show them again.",
+    "label": "Issue labels, and read reports.",
 }
 
-_MODULES: Final = {"bench": "bench.command"}
+_MODULES: Final = {
+    "bench": "bench.command",
+    "takedown": "service.cli.moderation.takedown",
+    "label": "service.cli.moderation.label",
+    "did": "service.did_command",
+}
 
 # Old words -> new words. The first old word leads, the others stand anywhere after it.
 # Old names keep working for one release.

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from labels.label_rows import stream_states
+from labels.signed_label import LabelFault
 from protocol.events.drops import DropReason
 from service.monitoring.alarm_rules import find_alarms
 from service.monitoring.alarms import AlarmKind
@@ -113,3 +115,38 @@ def watch_metrics(snapshot: Snapshot) -> Iterator[Metric]:
         "kind",
         {kind: alarms[kind] for kind in AlarmKind},
     )
+
+
+class LabelerCollector(DatabaseCollector):
+    """Labels of the labelers in the settings: a closed set of DIDs."""
+
+    def __init__(self, pool: Pool, labelers: Sequence[str]) -> None:
+        super().__init__(pool)
+        self._labelers = labelers
+
+    def collect(self) -> Iterator[Metric]:
+        with self._pool.connection() as conn:
+            states = stream_states(conn, self._labelers)
+        yield labelled(
+            "bigworld_labels",
+            "Labels received from a labeler",
+            "labeler",
+            {state["did"]: state["labels"] for state in states},
+        )
+        yield labelled(
+            "bigworld_labeler_silent_seconds",
+            "Time since a labeler's last message",
+            "labeler",
+            {
+                state["did"]: state["silent_s"]
+                for state in states
+                if state["silent_s"] is not None
+            },
+        )
+        dropped = dict.fromkeys(map(str, LabelFault), 0)
+        for state in states:
+            for reason in dropped.keys() & state["drops"].keys():
+                dropped[reason] += state["drops"][reason]
+        yield labelled(
+            "bigworld_label_drops", "Labels dropped by reason", "reason", dropped
+        )

@@ -27,14 +27,17 @@ from pydantic_settings import (
 from crawler.settings import CrawlSettings
 from network.server.admission import GuardPolicy
 from network.server.client_address import check_networks
-from protocol.syntax import is_did
+from protocol.syntax import is_did, is_plc_did
 from service.operator_errors import ConfigError
+from service.runtime.client_settings import live_domains, read_age_assurance
 from service.runtime.crawl_fields import CrawlFields
 from service.runtime.field_types import CHECKOUT, PREFIX
 from service.runtime.server_fields import ServerFields
 from service.runtime.url_pattern import check_pattern
 from storage.repos.scope_rows import ScopeKind, check_keep
 
+MAX_SUBSCRIBED = 19
+"""Labelers besides this service: a request names at most 20."""
 _FILE_VARIABLE = "BIGWORLD_CONFIG"
 _DEFAULT_FILE = "bigworld.toml"
 PUBLIC_PLC = "https://plc.directory"
@@ -89,13 +92,25 @@ class Config(CrawlFields, ServerFields):
         check_pattern("video_url_pattern", self.video_url_pattern, ("file",))
         for name in ("trusted_proxies", "trusted_pdses"):
             check_networks(name, getattr(self, name))
+        for did in self.labelers:
+            if not did.startswith(("did:plc:", "did:web:")) or not is_did(did):
+                raise ValueError(f"labelers: {did!r} is not a did:plc or did:web")
+        if len(self.labelers) > MAX_SUBSCRIBED:
+            raise ValueError(f"labelers: at most {MAX_SUBSCRIBED} are subscribed to")
         for did in self.dids:
             if not did.startswith(("did:plc:", "did:web:")):
                 raise ValueError(f"dids: {did!r} is not a did:plc or did:web")
+        if self.service_did is not None and not is_plc_did(self.service_did):
+            raise ValueError(f"service_did: {self.service_did!r} is not a did:plc")
         for name in self.audiences:
             did, mark, fragment = name.partition("#")
             if not is_did(did) or (mark and not fragment):
                 raise ValueError(f"audiences: {name!r} is not a DID or DID#service")
+        for name in self.trusted_verifiers:
+            if not is_did(name):
+                raise ValueError(f"trusted_verifiers: {name!r} is not a DID")
+        read_age_assurance(self.age_assurance)
+        live_domains(self.live_now)
         if self.scope in ("dids", "follows") and not self.dids:
             raise ValueError(f"scope {self.scope} needs dids")
         if (self.scope == "collection") != bool(self.collections):
@@ -170,8 +185,18 @@ class Config(CrawlFields, ServerFields):
 
     @property
     def provider_did(self) -> str:
-        """Return the provider's did:web, made of its public host and port."""
+        """Return the provider's DID: `service_did`, else its did:web."""
+        return self.service_did or self.web_did
+
+    @property
+    def web_did(self) -> str:
+        """Return the did:web made of the provider's public host and port."""
         return "did:web:" + urlsplit(self.provider_url).netloc.replace(":", "%3A")
+
+    @property
+    def subscribed_labelers(self) -> tuple[str, ...]:
+        """Return the labelers besides this service, each once."""
+        return tuple(d for d in dict.fromkeys(self.labelers) if d != self.provider_did)
 
     @property
     def directory_url(self) -> str:

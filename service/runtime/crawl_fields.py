@@ -63,6 +63,11 @@ class CrawlFields(BaseSettings):
         description="Folder of lexicons (.json) of other records. Their fields are "
         "searched by their roles; a changed file is read within a minute.",
     )
+    labelers: Names = Field(
+        (),
+        description="Labelers (DIDs) to subscribe to. Their labels and takedowns apply "
+        "to clients that name no labelers of their own.",
+    )
     account_cap: int = Field(
         1_000,
         ge=0,

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from protocol.identity.keys import PrivateKey
 from service.operator_errors import ConfigError
 from service.runtime.config import Config
 
@@ -64,3 +65,8 @@ def admin_password(config: Config) -> str:
     if config.admin_password is not None:
         return config.admin_password.get_secret_value()
     return SecretStore(config.home).password("admin-password")
+
+
+def label_key(config: Config) -> PrivateKey:
+    """Return the key that signs the labels of this service."""
+    return PrivateKey("k256", SecretStore(config.home).key("label-key"))

@@ -35,6 +35,11 @@ class ServerFields(BaseSettings):
         description="Public origin of the provider; its host is the provider's "
         "did:web. Default: http://localhost:PORT_BASE.",
     )
+    service_did: str | None = Field(
+        None,
+        description="The provider's did:plc, made by `bigworld did create`. Default: "
+        "the did:web of public_url, which stays accepted beside it.",
+    )
     cdn_url_pattern: str | None = Field(
         None,
         description="URLs of images in views, with {preset}, {did} and {cid}. Default: "
@@ -52,6 +57,25 @@ class ServerFields(BaseSettings):
         (),
         description="Further audiences (DID or DID#service) of service tokens that are "
         "accepted, besides the provider's own.",
+    )
+    trusted_verifiers: Names = Field(
+        (),
+        description="DIDs of accounts whose verifications of other accounts are shown "
+        "in views.",
+    )
+    age_assurance: Path | None = Field(
+        None,
+        description="JSON file of the regions that need age assurance, in the form of "
+        "app.bsky.ageassurance.getConfig. Default: no region.",
+    )
+    live_now: Names = Field(
+        (),
+        description="Accounts that may show themselves as live, each as DID=domain of "
+        "the service that they are live at.",
+    )
+    check_email_confirmed: bool = Field(
+        False,
+        description="Tell clients to ask for a confirmed email address.",
     )
     token_use: Literal["jti", "once", "many"] = Field(
         "jti",
@@ -73,6 +97,11 @@ class ServerFields(BaseSettings):
         (),
         description="Domains of the handles of that PDS; each needs a wildcard DNS "
         "record and certificate. Required outside a development network.",
+    )
+    pds_moderation_service: str | None = Field(
+        None,
+        description="Service (did#fragment) that gets the reports of the PDS and "
+        "tools.ozone.* calls. Default: the provider.",
     )
     pds_invite_required: bool = Field(
         True,

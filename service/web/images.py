@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final
 from urllib.parse import quote
 
@@ -82,9 +82,11 @@ class Images:
         fetcher: Fetcher,
         cache: ImageCache,
         threads: anyio.CapacityLimiter,
+        is_taken_down: Callable[[str, bytes], bool] = lambda did, cid: False,
     ) -> None:
         self._pool = pool
         self._threads = threads
+        self._is_taken_down = is_taken_down
         self._fetcher = fetcher
         self._cache = cache
         self._flight: SingleFlight[str, bool] = SingleFlight()
@@ -105,7 +107,7 @@ class Images:
             return _refuse(404)
         async with working(request.scope):
             host = await anyio.to_thread.run_sync(
-                self._find_host, did, limiter=self._threads
+                self._find_host, did, cid, limiter=self._threads
             )
         if host is None:
             return _refuse(404)
@@ -140,7 +142,9 @@ class Images:
                 self._host_places.pop(host, None)
         return None
 
-    def _find_host(self, did: str) -> str | None:
+    def _find_host(self, did: str, cid: bytes) -> str | None:
+        if self._is_taken_down(did, cid):
+            return None
         with self._pool.connection() as conn:
             row = conn.execute(
                 """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from audit.samples import Completeness, completeness
 from crawler.scope.report import as_fields, describe
+from labels.label_rows import stream_states
 from protocol.events.drops import DropReason
 from service.monitoring.alarm_rules import find_alarms
 from service.monitoring.alarms import Alarm
@@ -42,6 +44,7 @@ class Status:
     hosts: list[HostStatus]
     alarms: list[Alarm]
     completeness: Completeness
+    labelers: list[dict[str, Any]]
     scope: dict[str, Any]
     scope_lines: list[str]
 
@@ -68,6 +71,10 @@ class Status:
             "completeness": asdict(self.completeness),
             "scope": self.scope,
             "hosts": hosts,
+            "labelers": [
+                state | {name: _text(state[name]) for name in ("newest_cts", "seen_at")}
+                for state in self.labelers
+            ],
             "alarms": [
                 {"kind": a.kind, "subject": a.subject, "detail": a.detail}
                 for a in self.alarms
@@ -79,8 +86,8 @@ def _text(moment: Any) -> str | None:
     return moment.isoformat() if moment else None
 
 
-def read_status(conn: Conn) -> Status:
-    """Read the state of the index."""
+def read_status(conn: Conn, labelers: Sequence[str] = ()) -> Status:
+    """Read the state of the index, and of the streams of labelers."""
     hosts = host_statuses(conn)
     scope, progress = load_scope(conn), load_progress(conn)
     return Status(
@@ -94,6 +101,7 @@ def read_status(conn: Conn) -> Status:
         hosts=hosts,
         alarms=find_alarms(take_snapshot(conn)),
         completeness=completeness(conn),
+        labelers=stream_states(conn, labelers),
         scope=as_fields(scope, progress),
         scope_lines=describe(scope, progress),
     )

@@ -51,4 +51,4 @@ def status_route(app: AppView, threads: CapacityLimiter) -> Route:
 
 def _read(app: AppView) -> Status:
     with app.pool.connection() as conn:
-        return read_status(conn)
+        return read_status(conn, app.default_labelers)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from storage.collections import FOLLOW_SUBJECT
+from storage.collections import BLOCK_SUBJECT, FOLLOW_SUBJECT
 from storage.postgres.fetch import fetch_int
 from storage.postgres.instants import from_micros, micros_sql
 from storage.postgres.pool import Conn
@@ -16,8 +16,10 @@ MAX_SORTED_LINKS: Final = 5_000
 """Links of a target are shown newest first up to this many, otherwise in the order of
 their sources' ids, which costs an index the same for any number."""
 _SORT_US: Final = micros_sql("l.sort_at")
+_BY_TIME: Final = frozenset({"link_reply_parent", "link_quote"})
+"""Partitions whose index has the links of a target by time."""
 _MODE_OF_MANY: Final = {
-    **dict.fromkeys(("link_default", "link_reply_root", "link_quote"), 2),
+    **dict.fromkeys(("link_default", "link_reply_root"), 2),
     **dict.fromkeys(("link_listitem", "link_via"), 2),
 }
 """Order of many links: their index has them by record key."""
@@ -70,7 +72,11 @@ def find_links(
     if of is not None:
         where += " AND l.actor = ANY(%(of)s)"
         values["of"] = [*of]
-    return _page(conn, partition_of(path), "l.actor", where, values, limit, after)
+    partition = partition_of(path)
+    by_time = partition in _BY_TIME and of is None
+    return _page(
+        conn, partition, "l.actor", where, values, limit, after, by_time=by_time
+    )
 
 
 def find_followers(
@@ -94,12 +100,27 @@ def find_follows(
 
     `LinkSource.actor` is the followed account.
     """
+    return _accounts_of(conn, FOLLOW_SUBJECT, actor, limit, after)
+
+
+def find_blocks(
+    conn: Conn, actor: int, *, limit: int, after: Sequence[int] | None = None
+) -> LinkPage:
+    """Return a page of accounts that `actor` blocks by record, as `find_follows`
+    does."""
+    return _accounts_of(conn, BLOCK_SUBJECT, actor, limit, after)
+
+
+def _accounts_of(
+    conn: Conn, path: int, actor: int, limit: int, after: Sequence[int] | None
+) -> LinkPage:
     where = (
         "l.path = %(path)s AND l.actor = %(actor)s AND l.target_rkey = 0"
         " AND l.target_collection = 0"
     )
-    values = {"path": FOLLOW_SUBJECT, "actor": actor}
-    return _page(conn, "link_follow", "l.target_actor", where, values, limit, after)
+    values = {"path": path, "actor": actor}
+    partition = partition_of(path)
+    return _page(conn, partition, "l.target_actor", where, values, limit, after)
 
 
 def _page(

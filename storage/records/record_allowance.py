@@ -41,19 +41,18 @@ class Allowance:
         self.is_spent = False
         """True once a record did not fit."""
 
-    def read(self, conn: Conn, rows: Iterable[Held]) -> Iterator[tuple[Held, bytes]]:
-        """Yield the exact bytes of the rows that fit, the smallest first."""
+    def admit(self, rows: Iterable[Held]) -> Iterator[tuple[Held, int]]:
+        """Yield the rows that fit, each with its size, the smallest first."""
         sized = ((record_size(row.head, row.length), row) for row in rows)
         for size, row in sorted(sized, key=lambda pair: pair[0]):
             if size > self.bytes_left:
                 self.is_spent = True
                 return
             self.bytes_left -= size
-            yield row, decompress(row.stored or fetch_large(conn, *row.address))
+            yield row, size
 
-    def take(self, value: Value) -> bool:
-        """Take the items of a value if they fit; return True if they do."""
-        items = _count_items(value)
+    def take(self, items: int) -> bool:
+        """Take the items of a decoded value if they fit; return True if they do."""
         if items > self.items_left:
             self.is_spent = True
             return False
@@ -61,9 +60,15 @@ class Allowance:
         return True
 
 
-def _count_items(value: Value) -> int:
+def read_block(conn: Conn, row: Held) -> bytes:
+    """Return the exact bytes of a record."""
+    return decompress(row.stored or fetch_large(conn, *row.address))
+
+
+def count_items(value: Value) -> int:
+    """Return the number of values in a value, itself included."""
     if isinstance(value, dict):
-        return 1 + sum(map(_count_items, value.values()))
+        return 1 + sum(map(count_items, value.values()))
     if isinstance(value, list):
-        return 1 + sum(map(_count_items, value))
+        return 1 + sum(map(count_items, value))
     return 1

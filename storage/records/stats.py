@@ -29,6 +29,11 @@ POSTS: Final = 2
 LISTS: Final = 3
 FEED_GENERATORS: Final = 4
 STARTER_PACKS: Final = 5
+SUBJECT_LIKES: Final = 0
+ITEMS: Final = 1
+"""Members of a list, an account as often as its list names it."""
+_SUBJECT_COLUMNS: Final = ("likes", "items")
+
 _ACTOR_COLUMNS: Final = (
     "followers",
     "follows",
@@ -44,12 +49,12 @@ class StatsChange:
     """Changes of counts made by a batch; negative for removals.
 
     posts: (rkey, actor) -> changes in the order of LIKES … DELETIONS; subjects: (actor,
-    collection, rkey) -> change of likes of other records; actors: actor -> changes in
-    the order of FOLLOWERS … STARTER_PACKS.
+    collection, rkey) -> changes of other records, SUBJECT_LIKES and ITEMS; actors:
+    actor -> changes in the order of FOLLOWERS … STARTER_PACKS.
     """
 
     posts: dict[tuple[int, int], list[int]] = field(default_factory=dict)
-    subjects: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    subjects: dict[tuple[int, int, int], list[int]] = field(default_factory=dict)
     actors: dict[int, list[int]] = field(default_factory=dict)
 
     def add_post(self, rkey: int, actor: int, count: int, change: int) -> None:
@@ -60,10 +65,20 @@ class StatsChange:
             changes = self.posts[key] = [0, 0, 0, 0, 0]
         changes[count] += change
 
-    def add_subject(self, actor: int, collection: int, rkey: int, change: int) -> None:
-        """Change the likes of another record than a post."""
+    def add_subject(
+        self,
+        actor: int,
+        collection: int,
+        rkey: int,
+        change: int,
+        count: int = SUBJECT_LIKES,
+    ) -> None:
+        """Change a count, SUBJECT_LIKES or ITEMS, of another record than a post."""
         key = (actor, collection, rkey)
-        self.subjects[key] = self.subjects.get(key, 0) + change
+        changes = self.subjects.get(key)
+        if changes is None:
+            changes = self.subjects[key] = [0, 0]
+        changes[count] += change
 
     def add_actor(self, actor: int, count: int, change: int) -> None:
         """Change a count, FOLLOWERS … STARTER_PACKS, of an account."""
@@ -78,8 +93,10 @@ class StatsChange:
             if self.posts.setdefault(key, changes) is not changes:
                 for count, change in enumerate(changes):
                     self.posts[key][count] += change
-        for (actor, collection, rkey), change in other.subjects.items():
-            self.add_subject(actor, collection, rkey, change)
+        for subject, changes in other.subjects.items():
+            if self.subjects.setdefault(subject, changes) is not changes:
+                for count, change in enumerate(changes):
+                    self.subjects[subject][count] += change
         for number, changes in other.actors.items():
             if self.actors.setdefault(number, changes) is not changes:
                 for count, change in enumerate(changes):
@@ -143,7 +160,7 @@ _SUBJECTS: Final = _Table(
     "subject_stats",
     ("actor", "collection", "rkey"),
     ("int4", "int4", "int8"),
-    ("likes",),
+    _SUBJECT_COLUMNS,
     "{0}.likes",
     "actor, collection, rkey",
 )
@@ -164,7 +181,7 @@ def _rows(change: StatsChange, table: _Table) -> list[tuple[int, ...]]:
     if table is _POSTS:
         rows = [(*key, *values) for key, values in change.posts.items()]
     elif table is _SUBJECTS:
-        rows = [(*key, value) for key, value in change.subjects.items()]
+        rows = [(*key, *values) for key, values in change.subjects.items()]
     else:
         rows = [(key, *values) for key, values in change.actors.items()]
     width = len(table.keys)

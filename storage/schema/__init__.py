@@ -6,11 +6,11 @@ Rows are read and written through psycopg.
 - hosts: host, host_move, host_source, host_cursor
 - repos: repo, resync_buffer, quarantined_frame, drop_count
 - scope: scope, selection, scope_account, scope_departure
-- record_bytes: record (8 partitions by actor), listed_record, dropped_record,
-  index_error, dictionary
+- record_bytes: record (8 partitions by actor), listed_record, collection_repo,
+  dropped_record, index_error, dictionary
 - rows: link (partitions by path, see storage.collections.LINK_PARTITIONS),
   uncounted_link, post, profile, feed_generator, list, list_item,
-  starter_pack, labeler, label
+  starter_pack, labeler, label, label_stream, label_drop
 - counts: post_stats, subject_stats, actor_stats, popular
 - identity: identity, handle_cache, jti, plc_log, plc_doubt, plc_feed, plc_host
 - work: search_outbox, job, lexicon, lease, event_block, event_counter

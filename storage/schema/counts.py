@@ -19,13 +19,15 @@ post_stats = table(
     postgresql_with={"fillfactor": 80},
 )
 
-# Likes of anything that is not a post: feed generators, labelers, lists.
+# Likes of anything that is not a post: feed generators, labelers, lists. `items`:
+# members of a list.
 subject_stats = table(
     "subject_stats",
     int4("actor", primary_key=True, autoincrement=False),
     int4("collection", primary_key=True, autoincrement=False),
     int8("rkey", primary_key=True, autoincrement=False),
     int4("likes", server_default=ZERO),
+    int4("items", server_default=ZERO),
     postgresql_with={"fillfactor": 80},
 )
 

@@ -15,13 +15,17 @@ actor = table(
     # verified both ways, lower case; NULL while unknown or when the check failed
     text("handle", nullable=True, index=True),
     time("handle_checked_at", nullable=True),
-    # status reported by the host, and our own takedown, never mixed
+    # status reported by the host, and our own takedown, never mixed; the takedown is a
+    # copy of the private database's
     text("upstream_status", server_default=STATUS_ACTIVE),
     text("takedown", nullable=True),
     time("indexed_at", server_default=NOW),
     # admitted once and left with the scope: not a new account on its return
     flag("was_here", server_default=sa.false()),
     one_of("upstream_status", UPSTREAM_STATUSES),
+    sa.Index(
+        "actor_takedown_idx", "id", postgresql_where=sa.text("takedown IS NOT NULL")
+    ),
 )
 
 collection = table(

@@ -48,6 +48,14 @@ listed_record = table(
     ),
 )
 
+# Repos that hold a record of a collection (storage.records.collection_repos).
+collection_repo = table(
+    "collection_repo",
+    int4("actor", primary_key=True, autoincrement=False),
+    int4("collection", primary_key=True, autoincrement=False),
+    sa.Index("collection_repo_collection_actor_idx", "collection", "actor"),
+)
+
 # Records that are kept and served as bytes but not shown: their shape is invalid for
 # their collection.
 index_error = table(

@@ -8,7 +8,17 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from storage.records import rows as narrow
-from storage.schema.columns import ZERO, flag, int4, int8, octets, table, text, time
+from storage.schema.columns import (
+    NOW,
+    ZERO,
+    flag,
+    int4,
+    int8,
+    octets,
+    table,
+    text,
+    time,
+)
 
 # Columns are ordered for alignment: 40 bytes without padding. Partitions and indexes
 # are in the migrations. target_collection 0 and target_rkey 0: an account.
@@ -72,17 +82,49 @@ post = _described(
     narrow.POST,
     sa.Index("post_actor_sort_at_idx", "actor", "sort_at"),
     sa.Index("post_sort_at_idx", "sort_at"),
+    # replies of authors to themselves, by thread
+    sa.Index(
+        "post_own_thread_idx",
+        "actor",
+        "root_rkey",
+        "rkey",
+        postgresql_where=sa.text(
+            "root_actor IS NOT DISTINCT FROM actor"
+            " AND parent_actor IS NOT DISTINCT FROM actor"
+        ),
+    ),
 )
 profile = _described(narrow.PROFILE)
-feed_generator = _described(narrow.FEED_GENERATOR)
-list_ = _described(narrow.LIST)
+feed_generator = _described(
+    narrow.FEED_GENERATOR,
+    sa.Index("feed_generator_actor_created_at_idx", "actor", "created_at"),
+)
+# The time of the indexes is the one that views show.
+list_ = _described(
+    narrow.LIST,
+    sa.Index(
+        "list_time_idx",
+        "actor",
+        "purpose",
+        sa.text("LEAST(created_at, indexed_at)"),
+        "rkey",
+    ),
+)
 list_item = _described(
     narrow.LIST_ITEM,
     sa.Index("list_item_list_idx", "list_actor", "list_rkey", "rkey"),
     # lists of an account, and membership of a blocked list
     sa.Index("list_item_subject_idx", "subject", "list_actor", "list_rkey"),
 )
-starter_pack = _described(narrow.STARTER_PACK)
+starter_pack = _described(
+    narrow.STARTER_PACK,
+    sa.Index(
+        "starter_pack_time_idx",
+        "actor",
+        sa.text("LEAST(created_at, indexed_at)"),
+        "rkey",
+    ),
+)
 labeler = _described(narrow.LABELER)
 # Newest label (by `cts`) of a source on a subject; `raw` is the label as signed. An
 # account is collection 0, rkey 0. An empty `cid` stands for every version.
@@ -99,4 +141,21 @@ label = table(
     time("exp", nullable=True),
     octets("raw"),
     sa.Index("label_src_cts_idx", "src", "cts"),
+)
+# Position of a labeler's stream: the number of the last message that is stored.
+label_stream = table(
+    "label_stream",
+    int4("src", primary_key=True, autoincrement=False),
+    int8("seq", server_default=ZERO),
+    int8("labels", server_default=ZERO),
+    time("newest_cts", nullable=True),
+    time("seen_at", nullable=True),
+    text("error", nullable=True),
+)
+label_drop = table(
+    "label_drop",
+    int4("src", primary_key=True, autoincrement=False),
+    text("reason", primary_key=True),
+    int8("n"),
+    time("last_at", server_default=NOW),
 )

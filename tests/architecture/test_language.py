@@ -15,9 +15,9 @@ import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = (
-    "appview", "audit", "bench", "crawler", "demo", "feeds", "indexer", "migrations",
-    "mirror", "network", "pds", "plc", "protocol", "search", "service", "storage",
-    "tests",
+    "appview", "audit", "bench", "crawler", "demo", "feeds", "indexer", "labels",
+    "migrations", "mirror", "network", "pds", "plc", "protocol", "search",
+    "service", "storage", "tests",
 )  # fmt: skip
 
 MAX_SENTENCE_WORDS: Final = 30

@@ -14,8 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (
-    "appview", "crawler", "feeds", "indexer", "migrations", "network", "pds", "plc",
-    "protocol", "search", "service", "storage",
+    "appview", "crawler", "feeds", "indexer", "labels", "migrations", "network",
+    "pds", "plc", "protocol", "search", "service", "storage",
 )  # fmt: skip
 # Names that say nothing about what is inside.
 DRAWERS = {"utils", "util", "helpers", "helper", "manager", "managers", "base"}

@@ -8,15 +8,18 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PRODUCT: Final = (
-    "appview", "audit", "crawler", "feeds", "indexer", "mirror", "network", "pds",
-    "plc", "protocol", "search", "service", "storage",
+    "appview", "audit", "crawler", "feeds", "indexer", "labels", "mirror", "network",
+    "pds", "plc", "protocol", "search", "service", "storage",
 )  # fmt: skip
 BESIDE: Final = ("bench", "demo", "migrations", "tests")
 
 MAX_FILE_LINES: Final = 400
 MAX_FILES: Final = 20
 MAX_METHODS: Final = 40
-METHODS: Final = "appview/app_bsky/"  # a file an NSID: the lexicon decides how many
+METHODS: Final = (
+    "appview/app_bsky/",  # a file an NSID: the lexicon decides how many
+    "migrations/index/versions",  # a file a change of the tables
+)
 MAX_SHARE: Final = 0.15
 MAX_SAME_NAME: Final = 2
 
@@ -38,7 +41,15 @@ def line_count(path: Path) -> int:
 
 
 def test_no_package_is_a_drawer_for_everything() -> None:
-    lines = {package: sum(map(line_count, files(package))) for package in PRODUCT}
+    # A method is a small file of its own: the lexicons decide how many there are.
+    lines = {
+        package: sum(
+            line_count(path)
+            for path in files(package)
+            if not str(path.relative_to(ROOT)).startswith(METHODS)
+        )
+        for package in PRODUCT
+    }
     most = MAX_SHARE * sum(lines.values())
     assert {name: count for name, count in lines.items() if count > most} == {}
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from pds_world import World, free_port
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -10,9 +13,18 @@ from starlette.routing import Route
 
 from network.server.listener import serving_in_thread
 
+SERVICES = {
+    "bigworld": "BigworldProvider",
+    "bsky_notif": "BskyNotificationService",
+    "atproto_labeler": "AtprotoLabeler",
+}
+
 
 class Provider:
-    """A service that records its requests and returns `answer`."""
+    """A service that records its requests and returns `answer`.
+
+    `answers` has those of single methods, or functions of the query.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -20,6 +32,7 @@ class Provider:
         self.did = f"did:web:localhost%3A{self.port}"
         self.requests: list[tuple[Request, bytes]] = []
         self.answer: Response | None = None
+        self.answers: dict[str, Response | Callable[[Any], Response]] = {}
         self.endpoint = f"http://localhost:{self.port}"
 
     @property
@@ -39,18 +52,18 @@ class Provider:
             {
                 "id": self.did,
                 "service": [
-                    {
-                        "id": "#bigworld",
-                        "type": "BigworldProvider",
-                        "serviceEndpoint": self.endpoint,
-                    }
+                    {"id": f"#{name}", "type": kind, "serviceEndpoint": self.endpoint}
+                    for name, kind in SERVICES.items()
                 ],
             }
         )
 
     async def _serve(self, request: Request) -> Response:
         self.requests.append((request, await request.body()))
-        return self.answer or JSONResponse({"from": self.name})
+        own = self.answers.get(request.path_params["nsid"])
+        if callable(own) and not isinstance(own, Response):
+            return own(request.query_params)
+        return own or self.answer or JSONResponse({"from": self.name})
 
 
 def start_provider(world: World, name: str) -> Provider:

@@ -39,8 +39,9 @@ def _author_feed(session: Session, params: Params) -> Source[SkeletonItem]:
 
 
 def _load(state: State, page: Page[SkeletonItem]) -> None:
-    state.load_actors([page.subject[0]])
-    state.load_feed(page.items)
+    with state.together():
+        state.load_actors([page.subject[0]])
+        state.load_feed(page.items)
 
 
 def _shown(state: State, page: Page[SkeletonItem]) -> list[SkeletonItem]:

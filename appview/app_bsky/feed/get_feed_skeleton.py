@@ -9,6 +9,7 @@ from appview.paging import Page, RowPages, Steps
 from appview.pipeline import Params
 from appview.shapes.feed import own_feed
 from feeds.skeleton import SkeletonItem
+from storage.records.addresses import Address
 
 SKELETON_REPOST: Final = "app.bsky.feed.defs#skeletonReasonRepost"
 
@@ -18,10 +19,16 @@ def _name(state: State, page: Page[SkeletonItem]) -> None:
 
 
 def _named(state: State, page: Page[SkeletonItem]) -> list[SkeletonItem]:
+    taken = state.session.taken_down
+
+    def is_named(address: Address | None) -> bool:
+        uri = state.uris.get(address) if address else None
+        return uri is not None and not taken.has_record(uri)
+
     return [
         item
         for item in page.items
-        if item.post in state.uris and (not item.repost or item.repost in state.uris)
+        if is_named(item.post) and (not item.repost or is_named(item.repost))
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from appview.hydration.state import State
+from appview.hydration.thread_context import load_root_likes
 from appview.pipeline import Params, Pipeline
 from appview.rules import Effect, Place, decide_record
 from appview.skeletons.thread import Thread, find_thread, post_not_found
@@ -16,8 +17,12 @@ def _load(state: State, thread: Thread) -> None:
     replies = [reply for below in thread.replies.values() for reply in below]
     # First, before other posts use up the allowance of the answer.
     state.load_posts([thread.post])
-    state.load_posts([*thread.parents, *replies])
-    state.name(thread.parents)
+    posts = [*thread.parents, *replies]
+    state.load_posts(posts)
+    anchor = state.posts.get(thread.post)
+    root = (anchor.root if anchor else None) or thread.post
+    state.name([*thread.parents, root])
+    load_root_likes(state, root, [thread.post, *posts])
 
 
 def _present(state: State, thread: Thread, params: Params) -> dict[str, Any]:

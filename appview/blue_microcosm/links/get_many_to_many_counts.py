@@ -61,9 +61,11 @@ def _gather(
     steps = _steps(params["pathToOther"])
     found: dict[str, list[int]] = {}
     for address, record in state.records.items():
-        if address.collection != collection:
+        if address.collection != collection or state.is_taken_down(address):
             continue
         for subject in {*_strings_at(record.value, steps)}:
+            if session.taken_down.hides(subject):
+                continue
             if not only or subject in only:
                 found.setdefault(subject, []).append(address.actor)
     return found

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from crawler.database import Database
 from crawler.live.firehose import Firehose
 from crawler.scope.reconciler import ScopeReconciler
+from labels.label_stream import LabelStream, follow_labelers
 from service.cli.processes.running_process import run_async, stop_event
 from service.crawling import WriteSide, add_configured_hosts, open_write_side
 from service.monitoring.heartbeat import keep_heartbeat
@@ -93,9 +94,23 @@ async def _crawl(config: Config, side: WriteSide) -> None:
     log.info("crawling", hosts=list(config.hosts), relays=list(config.relays))
     async with asyncio.TaskGroup() as group:
         group.create_task(_reconcile_scope(side, stop))
+        group.create_task(_follow_labelers(config, side, stop))
         group.create_task(firehose.run(stop))
         group.create_task(keep_heartbeat(firehose, side.settings, side.pool, stop))
     log.info("stopped")
+
+
+async def _follow_labelers(
+    config: Config, side: WriteSide, stop: asyncio.Event
+) -> None:
+    async with side.open_clients() as outside:
+        streams = [
+            LabelStream(
+                did, outside.fetcher, outside.resolver, side.pool, side.interner
+            )
+            for did in config.subscribed_labelers
+        ]
+        await follow_labelers(streams, stop)
 
 
 async def _reconcile_scope(side: WriteSide, stop: asyncio.Event) -> None:

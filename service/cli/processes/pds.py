@@ -45,6 +45,8 @@ def settings(config: Config, letter: str) -> PdsSettings:
         plc_bypass_key=_bypass_key(config),
         secret=secrets.key(f"pds-{letter}"),
         default_indexer=f"{config.provider_did}#{INDEXER_FRAGMENT}",
+        moderation_service=config.pds_moderation_service,
+        cdn_url_pattern=config.cdn_url_pattern,
         indexer_urls=(config.provider_url,),
         dev=True,
         sign_ups_per_5_minutes=_DEMO_SIGN_UPS,
@@ -73,6 +75,8 @@ def _public_settings(config: Config, letter: str) -> PdsSettings:
             plc_bypass_key=_bypass_key(config),
             secret=secrets.key(f"pds-{letter}"),
             default_indexer=indexer,
+            moderation_service=config.pds_moderation_service,
+            cdn_url_pattern=config.cdn_url_pattern,
             indexer_urls=() if indexer is None else (config.provider_url,),
             invite_code=invite,
         )

@@ -12,7 +12,7 @@ from service.monitoring.metrics import (
     metrics_route,
     serve_metrics,
 )
-from service.monitoring.watch_metrics import WatchCollector
+from service.monitoring.watch_metrics import LabelerCollector, WatchCollector
 from service.provider import create_app
 from service.runtime.config import Config
 from service.runtime.databases import INDEX, PRIVATE, open_database
@@ -31,6 +31,7 @@ def run(config: Config) -> None:
     ):
         registry.register(IndexCollector(pool))
         registry.register(WatchCollector(pool))
+        registry.register(LabelerCollector(pool, config.subscribed_labelers))
         serve_metrics(registry, config.bind, config.metrics_port)
         app = create_app(
             config,

@@ -27,6 +27,11 @@ from indexer.identity import save_handles
 from indexer.repos.export import open_export
 from mirror import mirror_methods as mirror
 from mirror.stream_routes import stream_routes
+from network.errors import (
+    DidNotFoundError,
+    HandleNotFoundError,
+    LexiconNotFoundError,
+)
 from network.server.listener import serving_in_thread
 from network.xrpc.server import Auth, XrpcError, XrpcServer
 from protocol.events.event import AccountEvent
@@ -50,13 +55,14 @@ class Provider:
     app: AppView
     generator: Generator
 
-    def get(self, nsid: str, **asked: Any) -> Any:
+    def get(self, nsid: str, /, **asked: Any) -> Any:
         """Return the JSON answer of a query. Raises `RefusedError`."""
         return json.loads(self.ask(nsid, **asked)[0])
 
     def ask(
         self,
         nsid: str,
+        /,
         *,
         viewer: str | None = None,
         headers: Mapping[str, str] = {},
@@ -120,6 +126,22 @@ class Generator:
         if isinstance(page, XrpcError):
             raise page
         return page
+
+
+class EmptyNetwork:
+    """A network without accounts, lexicons and blobs."""
+
+    async def find_document(self, did: str) -> Any:
+        raise DidNotFoundError(did)
+
+    async def find_identity(self, identifier: str, *, refresh: bool = False) -> Any:
+        raise HandleNotFoundError(identifier)
+
+    async def find_lexicon(self, nsid: str) -> Any:
+        raise LexiconNotFoundError(nsid)
+
+    async def fetch_blob(self, *_: Any) -> Any:
+        raise XrpcError("BlobNotFound", "Blob not found")
 
 
 class RefusedError(Exception):
@@ -201,7 +223,7 @@ def serve_world(
             fetch_skeleton=generator,
             request_crawl=_refuse_crawl,
             export_repo=open_export,
-            **changes,
+            **({"network": EmptyNetwork()} | changes),
         )
         server = XrpcServer(
             Catalog.load(), authenticate=_authenticate, check_output=True

@@ -64,6 +64,12 @@ def test_parse_labelers_is_bounded() -> None:
     assert len(parse_labelers(header, ()).dids) == MAX_LABELERS
 
 
+def test_labelers_that_are_unknown_are_left_out() -> None:
+    labelers = parse_labelers(f"{A};redact, {B}", ()).among((B,))
+    assert labelers == Labelers((B,), frozenset())
+    assert parse_labelers(f"{A};redact", ()).among((A, B)).header() == f"{A};redact"
+
+
 def test_labelers_header_repeats_redact() -> None:
     labelers = parse_labelers(f"{A};redact, {B}", ())
     assert labelers.header() == f"{A};redact, {B}"

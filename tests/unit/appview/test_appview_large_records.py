@@ -20,6 +20,7 @@ from protocol.data import cbor
 from protocol.data.json_form import to_json
 from protocol.syntax import TidClock
 from storage.postgres.pool import open_pool
+from storage.private.takedowns import NOTHING
 from storage.records.addresses import Address
 from storage.records.interning import Interner
 from storage.records.record_allowance import Allowance
@@ -32,7 +33,10 @@ class _Session:
 
     def __init__(self, conn: Any, interner: Interner) -> None:
         self.conn = conn
-        self.app = SimpleNamespace(service_did="did:web:here.example.com")
+        self.app = SimpleNamespace(
+            service_did="did:web:here.example.com", trusted_verifiers=()
+        )
+        self.taken_down = NOTHING
         self.context = SimpleNamespace(labelers=Labelers())
 
 

@@ -24,7 +24,8 @@ GENERATOR = "app.bsky.feed.getFeedGenerator"
 def views(databases: Any) -> Iterator[Provider]:
     """Return a world with one record of every kind that has a view."""
     url = databases.make("index")
-    with serve_world(url, fill) as provider:
+    labelers = (did("carol"),)
+    with serve_world(url, fill, default_labelers=labelers) as provider:
         yield provider
     databases.drop(url)
 
@@ -337,7 +338,9 @@ def test_labels_of_accepted_labelers_apply(views: Provider) -> None:
     assert [label["val"] for label in shown[post]["author"]["labels"]] == ["account"]
     assert ask(f"{did('carol')};redact").keys() == {post}
     assert ask(f"{did('carol')};redact=?0").keys() == {uri, post}
-    assert all(not found["labels"] for found in ask(None).values())
+    # The header of a client without one: our labelers, with redact.
+    assert ask(None).keys() == {post}
+    assert [label["val"] for label in ask("")[uri]["labels"]] == []
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,26 @@ def test_wrong_index_errors(conn: Conn, interner: Interner, two: list[Author]) -
     check(conn, interner, a, "index_error")
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM collection_repo WHERE actor = %s",
+        "INSERT INTO collection_repo (actor, collection) VALUES (%s, 99999)",
+    ],
+)
+def test_wrong_collections_of_a_repo(
+    conn: Conn, interner: Interner, two: list[Author], statement: str
+) -> None:
+    a, b = two
+    actor = interner.actors([a.did])[a.did]
+    before = rows(conn, "collection_repo")
+    assert run(conn, statement, actor) >= 1
+    check(conn, interner, a, "collection_repo")
+    mend(conn, interner, a)
+    assert right(conn, interner, a, b)
+    assert rows(conn, "collection_repo") == before
+
+
 def test_row_keeps_first_time(
     conn: Conn, interner: Interner, two: list[Author]
 ) -> None:

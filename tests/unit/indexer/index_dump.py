@@ -56,7 +56,8 @@ _NAMED = {
     "path": "path",
 }
 _TABLES = (
-    *("record", "listed_record", "dropped_record", "index_error", "link"),
+    *("record", "listed_record", "collection_repo", "dropped_record"),
+    *("index_error", "link"),
     "resync_buffer",
     *("post_stats", "subject_stats", "actor_stats"),
     *(table.name for table in ROW_TABLES),

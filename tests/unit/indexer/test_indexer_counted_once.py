@@ -277,3 +277,41 @@ def test_replayed_batch_counts_once(conn: Conn, interner: Interner) -> None:
         apply_batch(conn, interner, events, {1: 1}, NOW + timedelta(days=1))
     assert counts(conn, uri) == (1, 0, 0, 0)
     check(conn, interner, b)
+
+
+def test_members_of_a_list_are_counted(
+    conn: Conn, apply: Any, interner: Interner
+) -> None:
+    a, b = author(0), author(1)
+    graph = "app.bsky.graph."
+    path, event = a.write(
+        f"{graph}list",
+        {"name": "x", "purpose": "app.bsky.graph.defs#modlist", "createdAt": "2026"},
+    )
+    apply(event)
+
+    def item(subject: str) -> dict[str, Any]:
+        return {
+            "$type": f"{graph}listitem",
+            "subject": subject,
+            "list": a.uri(path),
+            "createdAt": "2026-11-01T00:00:00Z",
+        }
+
+    def items() -> int:
+        row = conn.execute("SELECT sum(items) FROM subject_stats").fetchone()
+        conn.rollback()
+        return int(row[0] or 0) if row else 0
+
+    keys = [f"{graph}listitem/{CLOCK.next()}" for _ in range(3)]
+    apply(a.commit({keys[0]: item(b.did), keys[1]: item(b.did)}))
+    # One without a member, and one of somebody else.
+    apply(a.commit({keys[2]: {**item(b.did), "subject": 7}}))
+    apply(b.commit({keys[0]: item(a.did)}))
+    assert items() == 2
+    check(conn, interner, a, b)
+    apply(a.commit({keys[0]: item(a.did), keys[2]: item(b.did)}))
+    assert items() == 3
+    apply(a.commit({keys[0]: None}))
+    assert items() == 2
+    check(conn, interner, a, b)

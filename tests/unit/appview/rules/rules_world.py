@@ -43,6 +43,8 @@ def fill(world: World) -> dict[str, str]:
             profile["labels"] = NO_UNAUTHENTICATED
         world.write(name, "app.bsky.actor.profile", profile, "self")
     uris = {"topic": world.post("author", "a topic")}
+    members = {"name": "all", "purpose": "app.bsky.graph.defs#curatelist"}
+    uris["members"] = world.write("author", "app.bsky.graph.list", members)
     world.follow("viewer", "author")
     world.follow("viewer", "nobody")
     world.follow("viewer", "viewer")
@@ -57,6 +59,9 @@ def fill(world: World) -> dict[str, str]:
         world.follow(name, "author")
         world.follow("author", name)
         world.follow("viewer", name)
+        world.like("viewer", uris[name])
+        member = {"subject": did(name), "list": uris["members"]}
+        world.write("author", "app.bsky.graph.listitem", member)
     # A record key that is no TID.
     _block(world, "viewer", "blocking", "my-block")
     _block(world, "blockedby", "viewer")

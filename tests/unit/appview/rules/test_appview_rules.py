@@ -29,6 +29,9 @@ exact typeahead  + ++++ ++++ .... +
 posts            + .... ++++ .... +
 search           + .... ++++ .... +
 feed             + .... ++++ .... +
+timeline         + .... ++++ .... +
+list feed        + .... .... .... +
+own likes        + .... ++++ .... +
 author feed      + BVBV ++++ 4444 +
 follows of it    + ++++ ++++ AAAA +
 record           + ++++ ++++ .... +
@@ -37,8 +40,12 @@ reply            + bbbb .... .... +
 parent           + bbbb bbbb nnnn +
 parent in feed   + bbbb bbbb nnnn +
 item under it    + .... ++++ ++++ +
+flat thread      + bbbb ++++ nnnn +
+flat reply       + .... .... .... +
+flat parent      + bbbb bbbb nnnn +
 quote            + bbbb bbbb nnnn +
 its quote        + .... bbbb .... +
+quoting          + .... .... .... +
 like             + .... .... .... +
 repost           + .... ++++ .... +
 repost in feed   + .... ++++ .... +
@@ -133,6 +140,21 @@ class Look:
         )
         return items
 
+    def timeline(self, name: str) -> str:
+        return self._in_pages(name, f"{FEED}getTimeline")
+
+    def list_feed(self, name: str) -> str:
+        members = self._uris["members"]
+        return self._in_pages(name, f"{FEED}getListFeed", list=members)
+
+    def own_likes(self, name: str) -> str:
+        return self._in_pages(name, f"{FEED}getActorLikes", actor=did("viewer"))
+
+    def _in_pages(self, name: str, nsid: str, **params: Any) -> str:
+        items = self._provider.pages(nsid, "feed", viewer="viewer", **params)
+        posts = [item["post"] for item in items if "reason" not in item]
+        return self._has(self._uris[name], posts)
+
     def author_feed(self, name: str) -> str:
         try:
             found = self._get(f"{FEED}getAuthorFeed", actor=did(name), limit=100)
@@ -191,6 +213,31 @@ class Look:
         posts = [item["post"] for item in self._following()]
         return self._has(self._uris[f"under {name}"], posts)
 
+    def flat_thread(self, name: str) -> str:
+        return self._item(self._uris[name], 0)
+
+    def flat_parent(self, name: str) -> str:
+        return self._item(self._uris[f"under {name}"], -1)
+
+    def flat_reply(self, name: str) -> str:
+        items = self._flat(self._uris["topic"])
+        uris = {item["uri"] for item in items}
+        return "+" if self._uris[f"{name} reply"] in uris else "."
+
+    def _item(self, uri: str, depth: int) -> str:
+        [item] = [item for item in self._flat(uri) if item["depth"] == depth]
+        kind = item["value"]["$type"].rpartition("#threadItem")[2]
+        return {"Post": "+", "Blocked": "b", "NotFound": "n"}[kind]
+
+    def _flat(self, uri: str) -> list[dict[str, Any]]:
+        found = self._get("app.bsky.unspecced.getPostThreadV2", anchor=uri)
+        items: list[dict[str, Any]] = found["thread"]
+        return items
+
+    def quoting(self, name: str) -> str:
+        found = self._get(f"{FEED}getQuotes", uri=self._uris["topic"], limit=100)
+        return self._has(self._uris[f"{name} quotes"], found["posts"])
+
     def quote(self, name: str) -> str:
         return self._quoted(self._uris[f"quote of {name}"])
 
@@ -248,6 +295,7 @@ def test_viewer_state_names_records_and_lists(provider: Provider) -> None:
     def state(name: str) -> dict[str, Any]:
         profile = provider.get(f"{ACTOR}getProfile", actor=did(name), viewer="viewer")
         viewer: dict[str, Any] = profile["viewer"]
+        viewer.pop("knownFollowers", None)
         return viewer
 
     assert state("none")["following"].startswith(f"at://{did('viewer')}/")

@@ -145,6 +145,9 @@ def test_database_url_is_read_without_prefix(monkeypatch: pytest.MonkeyPatch) ->
         ("BIGWORLD_RELAYS", "http://relay.example.com", "must be https"),
         ("BIGWORLD_PLC_URL", "http://localhost:2581", "must be https"),
         ("BIGWORLD_DIDS", "did:key:zabc", "not a did:plc or did:web"),
+        ("BIGWORLD_TRUSTED_VERIFIERS", "bsky.app", "trusted_verifiers: 'bsky.app'"),
+        ("BIGWORLD_LIVE_NOW", "did:plc:x", "is not DID=domain"),
+        ("BIGWORLD_AGE_ASSURANCE", "absent.json", r"age_assurance: .*absent\.json"),
     ],
 )
 def test_refusals_name_the_setting(

@@ -33,6 +33,7 @@ from storage.postgres.pool import open_pool
 ALICE, GONE, WEB = "did:plc:" + "a" * 24, "did:plc:" + "b" * 24, "did:web:x.test%3A1"
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels" * 100
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+TAKEN = PNG + b"taken down"
 LARGE = PNG + bytes(MAX_IMAGE_BYTES)
 
 
@@ -76,6 +77,7 @@ def site(databases: Any, tmp_path_factory: Any) -> Iterator[_Site]:
     url = databases.make("index")
     host = _Host({cid(blob): blob for blob in (PNG, SVG, LARGE)})
     host.blobs[cid(b"other")] = PNG
+    host.blobs[cid(TAKEN)] = TAKEN
     path = "/xrpc/com.atproto.sync.getBlob"
     peer = Starlette(routes=[Route(path, host.get_blob)])
     cache = ImageCache(tmp_path_factory.mktemp("images"), 1_000_000)
@@ -93,7 +95,13 @@ def site(databases: Any, tmp_path_factory: Any) -> Iterator[_Site]:
             async with fetcher:
                 yield
 
-        images = Images(pool, fetcher, cache, CapacityLimiter(2))
+        images = Images(
+            pool,
+            fetcher,
+            cache,
+            CapacityLimiter(2),
+            lambda did, name: name == raw_cid_for(TAKEN),
+        )
         with serving_in_thread(
             Starlette(routes=[images.route()], lifespan=lifespan)
         ) as served:
@@ -111,6 +119,11 @@ def test_image_is_fetched_once_and_sandboxed(site: _Site) -> None:
     assert site.host.asked.count(f"{ALICE} {cid(PNG)}") == 1
     status, body, _ = site.get(ALICE, cid(PNG), If_None_Match=f'"{cid(PNG)}"')
     assert (status, body) == (304, b"")
+
+
+def test_image_that_is_taken_down_is_not_served(site: _Site) -> None:
+    assert site.get(ALICE, cid(TAKEN))[0] == 404
+    assert f"{ALICE} {cid(TAKEN)}" not in site.host.asked
 
 
 def test_did_with_a_percent_sign_is_escaped(site: _Site) -> None:
@@ -170,7 +183,7 @@ def test_slow_host_does_not_block_others(
     monkeypatch.setattr(
         Images,
         "_find_host",
-        lambda _, did: "http://quick" if did == ALICE else "http://slow",
+        lambda _, did, cid: "http://quick" if did == ALICE else "http://slow",
     )
 
     async def ask(did: str, name: str) -> int:

@@ -26,6 +26,7 @@ from search.engines.postgres import PostgresEngine
 from service.web.richtext import render_text
 from service.web.routes import page_routes
 from storage.postgres.pool import open_pool
+from storage.private.private_store import PrivateStore
 from storage.records.interning import Interner
 
 DID = "did:plc:" + "a" * 24
@@ -97,7 +98,7 @@ def site(databases: Any) -> Iterator[str]:
                 pass
         app = AppView(
             pool=pool,
-            private=_nothing,  # type: ignore[arg-type]
+            private=PrivateStore(pool),
             engine=engine,
             cursor_secret=b"s",
             service_did="did:web:example.com",

@@ -1,0 +1,27 @@
+"""com.atproto.identity.resolveIdentity: document and verified handle of an account."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from appview.app import AppView
+from appview.identity_errors import naming_errors
+from appview.pipeline import Handler
+from network.server.admission import resting
+from network.xrpc.server import AuthMode, Call, XrpcServer
+
+
+class _ResolveIdentity:
+    auth: AuthMode = "none"
+
+    def handler(self, app: AppView, server: XrpcServer) -> Handler:
+        async def answer(call: Call) -> dict[str, Any]:
+            async with resting(call.request.scope):
+                with naming_errors():
+                    found = await app.network.find_identity(call.params["identifier"])
+            return found.to_json()
+
+        return answer
+
+
+METHOD: Final = _ResolveIdentity()

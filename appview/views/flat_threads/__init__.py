@@ -1,0 +1,1 @@
+"""Flat threads: items and the order of replies."""

@@ -1,0 +1,1 @@
+"""Labels: subscriptions to labelers, and the labels that this service issues."""
