@@ -42,10 +42,14 @@ from judged.states import (
 )
 
 
-def play(stage: Stage) -> None:
-    """Write all that our crawler finds at its start."""
+def settle_in(stage: Stage) -> None:
+    """Create the accounts."""
     for name, server in CAST.items():
         stage.move_in(name, f"{name}.{'two' if server else 'one'}.test", server)
+
+
+def play(stage: Stage) -> None:
+    """Write all that our crawler finds at its start."""
     for scene in (
         write_profiles,
         write_graph,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -41,6 +42,9 @@ def _both_recent(difference: Difference) -> bool:
     return ours > yesterday and theirs > yesterday
 
 
+_LEXICON_REFUSAL: Final = re.compile(" params: | at \\$|^Invalid |^Missing ")
+
+
 def _always(_: Difference) -> bool:
     return True
 
@@ -66,6 +70,87 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
     return (
         Rule("cursors are opaque", ".*", r"\.cursor", _always),
         Rule(
+            "we name the revision of the viewer's repo in every reply",
+            ".*",
+            r"\.header atproto-repo-rev",
+            lambda d: d.kind == "extra",
+        ),
+        Rule(
+            "we name the labelers in every reply",
+            ".*",
+            r"\.header atproto-content-labelers",
+            lambda d: d.kind == "extra",
+        ),
+        Rule(
+            "a search of theirs without its own backend has no total",
+            r"app\.bsky\.(feed\.searchPosts|graph\.searchStarterPacksV2)",
+            r"\.hitsTotal",
+            _always,
+        ),
+        Rule(
+            "a search reads what is quoted and linked; theirs reads only the text",
+            r"app\.bsky\.feed\.searchPosts",
+            r"\.posts",
+            lambda d: d.kind == "items added",
+        ),
+        Rule(
+            "the package of theirs has no index of site.standard records",
+            ".*",
+            r".*\.external\.(associatedProfiles|createdAt|readingTime|source|updatedAt)"
+            r"|\.(associatedRecords|associatedRefs|view)",
+            lambda d: d.kind == "extra",
+        ),
+        Rule(
+            "the configuration is each operator's own",
+            r"app\.bsky\.(unspecced|ageassurance)\.getConfig",
+            r"\.(checkEmailConfirmed|topicsEnabled|liveNow|regions|\$type)",
+            _always,
+        ),
+        Rule(
+            "we cut no pictures out of videos",
+            ".*",
+            r".*\.thumbnail",
+            lambda d: d.kind == "lacks" and "/vid/" in str(d.theirs),
+        ),
+        Rule(
+            "quotes of a deleted post stay its quotes",
+            r"app\.bsky\.feed\.getQuotes",
+            r"\.posts",
+            lambda d: (
+                d.kind == "items added"
+                and dict(d.question.params)["uri"] == stage.refs["short lived"]["uri"]
+            ),
+        ),
+        Rule(
+            "a block by a list that is not for blocks blocks nobody",
+            r"app\.bsky\.graph\.getRelationships",
+            r"\.relationships\[\d+\]\.(blockingByList|blockedByList)",
+            lambda d: d.theirs == stage.refs["friends"]["uri"],
+        ),
+        Rule(
+            "an account that is gone is refused: their page lacks the required subject",
+            r"app\.bsky\.graph\.getKnownFollowers",
+            "",
+            lambda d: d.ours[:2] == [400, "InvalidRequest"] and d.theirs == [200],
+        ),
+        Rule(
+            "they lose own posts of the viewer after ten of a page",
+            r"app\.bsky\.feed\.getTimeline",
+            r"\.feed",
+            lambda d: (
+                d.kind == "items added"
+                and all(
+                    d.question.viewer in str(name).split(" ")[-1] for name in d.ours
+                )
+            ),
+        ),
+        Rule(
+            "they repeat accounts that are followed or listed twice",
+            r"app\.bsky\.feed\.get(Timeline|ListFeed)",
+            r"\.feed",
+            lambda d: d.kind == "repeats" and set(d.ours.values()) == {1},
+        ),
+        Rule(
             "pictures come from another host",
             ".*",
             r".*\.(avatar|banner|thumb|fullsize|playlist|thumbnail)",
@@ -87,7 +172,7 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
             "the type of a field that knows only one is optional",
             ".*",
             r".*\.embed\.record\.\$type",
-            lambda d: d.kind == "extra" and d.ours == "app.bsky.embed.record#view",
+            lambda d: "app.bsky.embed.record#view" in (d.ours, d.theirs),
         ),
         Rule(
             "posts of one time stand in the order of their keys, theirs of their CIDs",
@@ -113,8 +198,8 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
             "",
             lambda d: (
                 d.ours[:2] == d.theirs[:2] == [400, "InvalidRequest"]
-                and d.ours[2].startswith("parameters: ")
-                and " params: " in d.theirs[2]
+                and d.ours[2].startswith(("parameters: ", "body: "))
+                and _LEXICON_REFUSAL.search(d.theirs[2]) is not None
             ),
         ),
         Rule(
@@ -147,9 +232,12 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
         ),
         Rule(
             "of those reposts another one may be the one that counts",
-            r"app\.bsky\.feed\.getAuthorFeed",
+            r"app\.bsky\.feed\.get(AuthorFeed|Timeline)",
             r"\.feed\[\d+\]\.reason\.(uri|cid|indexedAt)",
-            lambda d: dict(d.question.params)["actor"] == stage.did("heidi"),
+            lambda d: (
+                stage.did("heidi") in (dict(d.question.params).get("actor"), "")
+                or stage.did("heidi") in str(d.theirs)
+            ),
         ),
         Rule(
             "a post written anew starts with what names its new version",

@@ -116,14 +116,9 @@ def _of_lists(stage: Stage, viewer: str) -> Iterator[Question]:
         uri = stage.refs[note]["uri"]
         yield ask(_GRAPH + "getList", viewer, list=uri)
         yield ask(_GRAPH + "getList", viewer, "items", list=uri, limit=2)
-        yield ask(_FEED + "getListFeed", viewer, list=uri)
-    yield ask(
-        _FEED + "getListFeed",
-        viewer,
-        "feed",
-        list=stage.refs["all of them"]["uri"],
-        limit=10,
-    )
+        yield ask(_FEED + "getListFeed", viewer, "feed", list=uri, limit=100)
+    uri = stage.refs["all of them"]["uri"]
+    yield ask(_FEED + "getListFeed", viewer, "feed", list=uri, limit=30)
     for note in ("friends", "thread"):
         missing = stage.refs[note]["uri"] + "x"
         yield ask(_GRAPH + "getList", viewer, list=missing)
@@ -262,10 +257,10 @@ def _of_services(stage: Stage, viewer: str) -> Iterator[Question]:
 
 def _own(stage: Stage, viewer: str) -> Iterator[Question]:
     """Yield what only a viewer may ask; nobody is refused."""
-    for limit in (100, 7):
-        pages = "feed" if limit == 7 else ""
-        yield ask(_FEED + "getTimeline", viewer, pages, limit=limit)
-    yield ask(_FEED + "getTimeline", viewer, algorithm="reverse-chronological")
+    for limit in (100, 30):
+        yield ask(_FEED + "getTimeline", viewer, "feed", limit=limit)
+    name = "reverse-chronological"
+    yield ask(_FEED + "getTimeline", viewer, "feed", algorithm=name, limit=100)
     for method, name in (
         ("getBlocks", "blocks"),
         ("getMutes", "mutes"),

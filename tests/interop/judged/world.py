@@ -12,7 +12,8 @@ from typing import Any
 import psycopg
 from reference_network import get, own_process, until
 
-from judged.accounts import play, play_on
+from judged.accounts import play, play_on, settle_in
+from judged.labels import issue, signed
 from judged.network import Beside
 from judged.private import early_acts, late_acts
 from judged.question import Question, Server
@@ -47,6 +48,9 @@ def both_indexers(databases: Any, folder: Path, base: int) -> Iterator[World]:
     url, did = f"http://localhost:{base}", f"did:web:localhost%3A{base}"
     records = folder / "responses.jsonl"
     with Beside(base, theirs) as servers, records.open("w") as record:
+        first, second = servers.endpoints["pds"]
+        stage = Stage((first, second), lambda: servers.ask(settle=True))
+        settle_in(stage)
         settings = {
             "BIGWORLD_HOME": str(folder / "home"),
             "BIGWORLD_PORT_BASE": str(base),
@@ -56,10 +60,9 @@ def both_indexers(databases: Any, folder: Path, base: int) -> Iterator[World]:
             "BIGWORLD_HOST_REQUESTS_PER_S": "200",
             "BIGWORLD_CLIENT_REQUESTS_PER_S": "10000",
             "BIGWORLD_CLIENT_BURST": "10000",
+            "BIGWORLD_TRUSTED_VERIFIERS": stage.did("quinn"),
             "DATABASE_URL": ours,
         }
-        first, second = servers.endpoints["pds"]
-        stage = Stage((first, second), lambda: servers.ask(settle=True))
         stage.refs["generator"] = {"uri": servers.endpoints["generator"], "cid": ""}
         appview = servers.endpoints["appview"]
         one, other = Server(url, did, {}), Server(appview["url"], appview["did"], {})
@@ -80,6 +83,9 @@ def both_indexers(databases: Any, folder: Path, base: int) -> Iterator[World]:
             with own_process("crawl", settings, folder / "crawl.log"):
                 until(lambda: _is_equal(stage, ours), "the backfill", PATIENCE)
                 until(lambda: get(url, "_health"), "the provider", PATIENCE)
+                issue(stage, settings)
+                labels = until(lambda: signed(url, stage), "the labels", PATIENCE)
+                servers.ask(labels=labels)
                 tell(early_acts(stage))
                 play_on(stage)
                 stage.settle()
