@@ -16,7 +16,7 @@ from appview.hydration.actors import (
     without_profiles,
 )
 from appview.hydration.cards import Cards
-from appview.hydration.known_followers import MAX_SHOWN, load_known_followers
+from appview.hydration.known_followers import load_known_of
 from appview.hydration.labels import Label, account_subject, load_labels
 from appview.hydration.records import (
     GENERATOR,
@@ -210,22 +210,11 @@ class State:
         """Load accounts with everything in a detailed profile."""
         wanted = [*ids]
         self.load_actors(wanted)
-        self.load_known_followers(wanted)
+        load_known_of(self, wanted)
         records = filter(None, map(self.profile_record, wanted))
         uris = {uri for r in records if (uri := reference_uri(r, JOINED_VIA))}
         self.by_uri |= find_addresses(self.session.conn, uris)
         self.load_named(self.by_uri[uri] for uri in uris if uri in self.by_uri)
-
-    def load_known_followers(self, ids: Iterable[int]) -> None:
-        """Load the known followers of loaded accounts, and those that are shown."""
-        viewer = self.session.viewer_actor
-        if viewer is None:
-            return
-        fresh = {*ids} & self.actors.keys() - self.known_followers.keys()
-        sizes = {actor: self.actors[actor].followers for actor in fresh}
-        found = load_known_followers(self.session.conn, viewer, sizes)
-        self.known_followers |= {actor: found.get(actor, []) for actor in fresh}
-        self.load_actors(a for known in found.values() for a in known[:MAX_SHOWN])
 
     def load_named(self, addresses: Iterable[Address]) -> None:
         """Load feed generators, lists, starter packs and labelers with their creators.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from appview.hydration.known_followers import load_known_of
 from appview.hydration.starter_packs import load_packs
 from appview.hydration.state import State
 from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
@@ -56,7 +57,7 @@ def present_known(name: str) -> Present:
     """Return the `present` of accounts with their known followers, in a field."""
 
     def present(state: State, page: Page[int], _: Params) -> dict[str, Any]:
-        state.load_known_followers(page.items)
+        load_known_of(state, page.items)
         return {name: [known_profile_view(state, actor) for actor in page.items]}
 
     return present

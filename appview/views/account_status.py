@@ -21,7 +21,7 @@ MAX_DURATION: Final = timedelta(hours=4)
 def status_view(state: State, actor: Actor) -> dict[str, Any] | None:
     """Return the status of an account, None if it has none to show.
 
-    One that a labeler took down is shown to its owner only.
+    One that was taken down is shown to its owner only.
     """
     record = state.declarations.get((actor.id, ACTOR_STATUS))
     if record is None or not fits(ACTOR_STATUS, record.value):
@@ -29,7 +29,7 @@ def status_view(state: State, actor: Actor) -> dict[str, Any] | None:
     value, address = record.value, record.address
     viewer = state.session.viewer
     is_own = viewer is not None and viewer.did == actor.did
-    is_disabled = state.is_redacted(address)
+    is_disabled = state.is_taken_down(address) or state.is_redacted(address)
     if (is_disabled and not is_own) or not state.take_repeat(record):
         return None
     uri = f"at://{actor.did}/{ACTOR_STATUS}/self"

@@ -24,6 +24,9 @@ def verification_state(state: State, actor: Actor) -> dict[str, Any] | None:
         _view(state, actor, verification)
         for verification in state.marks.verifications.get(actor.id, ())
         if text_of(verification.record.value, "handle")
+        and not state.session.taken_down.has_record(
+            state.uris[verification.record.address]
+        )
     ]
     trusted = actor.did in state.session.app.trusted_verifiers
     if not views and not trusted:

@@ -76,6 +76,25 @@ class ReadAfterWrite:
         if local is None:
             return answer
         query = dict(parse_qsl(query_text))
+        try:
+            body = await self._make_body(upstream, nsid, query, answer, local)
+        except (orjson.JSONEncodeError, RecursionError):
+            return answer  # nested too deep
+        if body is None:
+            return answer
+        lag_ms = max(0, (now_us() - local.oldest_us) // 1000)
+        headers = dict(answer.headers) | {UPSTREAM_LAG: str(lag_ms)}
+        return replace(answer, status=_OK, headers=headers, body=body)
+
+    async def _make_body(
+        self,
+        upstream: Upstream,
+        nsid: str,
+        query: Query,
+        answer: ProxyAnswer,
+        local: LocalRecords,
+    ) -> bytes | None:
+        """Return the updated body, None for an answer that stays."""
         updated = await self._host.run(self._parse, nsid, answer)
         if updated is not None:
             views = await self._views(upstream, local, local.posts)
@@ -83,11 +102,8 @@ class ReadAfterWrite:
         elif nsid == GET_POST_THREAD and _is_not_found(answer):
             updated = await self._find_thread(upstream, local, query)
         if updated is None:
-            return answer
-        lag_ms = max(0, (now_us() - local.oldest_us) // 1000)
-        headers = dict(answer.headers) | {UPSTREAM_LAG: str(lag_ms)}
-        body = await self._host.run(orjson.dumps, updated)
-        return replace(answer, status=_OK, headers=headers, body=body)
+            return None
+        return await self._host.run(orjson.dumps, updated)
 
     def _read(self, account: Account, rev: Tid) -> LocalRecords | None:
         with self._host.reading() as conn:

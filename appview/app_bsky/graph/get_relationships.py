@@ -30,9 +30,11 @@ def _read(session: Session, params: Params) -> dict[str, Any]:
         return {"relationships": [_not_found(other) for other in others]}
     # Handles of others are not resolved, as on the reference AppView.
     dids = [other for other in others if is_did(other) and other != did]
-    ids = _find_held(session, [did, *dids])
+    actor = session.find_actor(did)
     state = State(session)
-    found = _load(state, ids, did, dids) if did in ids else {}
+    found: dict[str, dict[str, Any]] = {}
+    if actor is not None:
+        found = _load(state, did, actor, _find_held(session, dids))
     return {
         "actor": did,
         "relationships": [
@@ -57,10 +59,10 @@ def _find_held(session: Session, dids: list[str]) -> dict[str, int]:
 
 
 def _load(
-    state: State, ids: dict[str, int], did: str, dids: list[str]
+    state: State, did: str, actor: int, known: dict[str, int]
 ) -> dict[str, dict[str, Any]]:
-    conn, actor = state.session.conn, ids[did]
-    known = {other: ids[other] for other in dids if other in ids}
+    """Return the relations between an account and others, by DID."""
+    conn = state.session.conn
     relations = load_relations(conn, actor, [*known.values()])
     pairs = [(actor, other) for other in known.values()]
     blocks = load_blocks(conn, [*pairs, *((b, a) for a, b in pairs)])

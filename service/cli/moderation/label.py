@@ -46,7 +46,7 @@ def add(
         typer.Option("--days", min=0.001, max=36_500, help="Days until it expires."),
     ] = None,
 ) -> None:
-    """Label an account or a record in the name of this service."""
+    """Label an account or a record."""
     if not reason.strip():
         raise ConfigError("--reason is empty; `takedown log` shows it")
     exp = None if days is None else datetime.now(UTC) + timedelta(days=days)
@@ -89,7 +89,7 @@ def reports(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List reports that accounts sent to this service, newest first."""
+    """List reports of accounts, newest first."""
     with (
         open_moderation(read_config()) as moderation,
         moderation.private.read() as conn,

@@ -25,10 +25,7 @@ def add(
         str, typer.Option("--reason", help="The reason, for `takedown list`.")
     ],
 ) -> None:
-    """Hide an account, a record or a blob from every view, search and feed.
-
-    Its data stay.
-    """
+    """Hide an account, a record or a blob; its data stay."""
     config = read_config()
     if not reason.strip():
         raise ConfigError("--reason is empty; `takedown list` shows it")
@@ -53,7 +50,7 @@ def undo(
         str, typer.Option("--reason", help="The reason, for `takedown log`.")
     ] = "",
 ) -> None:
-    """Show it again, an account with everything it wrote in the meantime."""
+    """Show an account, a record or a blob again."""
     config = read_config()
     found = find_subject(config, subject)
     with open_moderation(config) as moderation:
@@ -65,7 +62,7 @@ def undo(
 
 @app.command("list")
 def list_all(limit: Limit = 1_000, as_json: AsJson = False) -> None:
-    """List what is taken down, with the reasons, newest first."""
+    """List takedowns with their reasons, newest first."""
     with (
         open_moderation(read_config()) as moderation,
         moderation.private.read() as conn,
@@ -77,7 +74,7 @@ def list_all(limit: Limit = 1_000, as_json: AsJson = False) -> None:
 
 @app.command()
 def log(limit: Limit = 100, as_json: AsJson = False) -> None:
-    """List decisions on takedowns and labels: who, when and why, newest first."""
+    """List decisions: who, when and why, newest first."""
     with (
         open_moderation(read_config()) as moderation,
         moderation.private.read() as conn,

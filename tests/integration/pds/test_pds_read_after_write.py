@@ -321,3 +321,15 @@ def test_made_thread_has_the_parents_of_the_indexer(late: Late) -> None:
     late.provider.answers[THREAD] = answer
     thread = late.client.get(THREAD, uri=mine["uri"], parentHeight=7).json["thread"]
     assert thread["parent"]["post"] == root
+
+
+@pytest.mark.parametrize("depth", [100, 120, 126, 130, 200, 250, 300])
+def test_deep_thread_is_answered(late: Late, depth: int) -> None:
+    root = late.view("root", LONG_AGO)
+    thread: dict[str, Any] = {"$type": _THREAD_POST, "post": root}
+    for _ in range(depth):
+        thread = {"$type": _THREAD_POST, "post": root, "replies": [thread]}
+    late.write(reply_to(late.view("elsewhere", LONG_AGO), root, "mine"))
+    late.answer(THREAD, {"thread": thread})
+    answer = late.client.get(THREAD, uri=root["uri"])
+    assert (answer.status, answer.json) == (200, {"thread": thread})

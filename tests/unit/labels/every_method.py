@@ -21,6 +21,7 @@ _IDENTITY: Final = ("com.atproto.identity.", "com.atproto.sync.", "com.atproto.r
 """Methods of the mirror and the directory, which takedowns of records leave alone."""
 _PAGES: Final = 10
 _GONE: Final = ("notFound", "blocked", "detached")
+_NO_POST: Final = "app.bsky.unspecced.defs#threadItemNotFound"
 
 
 def fill(world: World) -> dict[str, str]:
@@ -114,6 +115,7 @@ class Focus:
             "feed": feed if "getFeedGenerator" in nsid else uris["feed_latest"],
             "feeds": [feed, uris["feed_latest"]],
             "list": made,
+            "nsid": "app.bsky.feed.post",
             "pathToOther": "reply.root.uri",
             "q": "quokka",
             "query": "quokka",
@@ -175,6 +177,9 @@ def traces(value: Any, subjects: Collection[str]) -> Iterator[str]:
     """
     if isinstance(value, Mapping):
         if any(value.get(mark) is True for mark in _GONE):
+            return
+        inside = value.get("value")
+        if isinstance(inside, Mapping) and inside.get("$type") == _NO_POST:
             return
         for key, inner in value.items():
             if key in ("record", "value") and "$type" in inner and "uri" not in inner:

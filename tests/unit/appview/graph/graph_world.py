@@ -95,10 +95,10 @@ def _blocks(world: World, uris: dict[str, str]) -> None:
 
 
 def _follows(world: World, uris: dict[str, str]) -> None:
-    """`fan` follows some members, and they follow `star`."""
+    """`fan` follows some members, and they follow `star`; `lost` is deleted."""
     world.write("star", "app.bsky.actor.profile", {"displayName": "Star"}, "self")
     world.write("fan", "app.bsky.actor.profile", {"displayName": "Fan"}, "self")
-    for name in ("ann", "cal", "bare", "gone", "foe", "hater", "star"):
+    for name in ("ann", "cal", "bare", "gone", "foe", "hater", "star", "lost"):
         uris[f"fan follows {name}"] = world.follow("fan", name)
     for name in ("ann", "bare", "gone", "foe", "dee", "hater"):
         uris[f"{name} follows star"] = world.follow(name, "star")
@@ -106,4 +106,4 @@ def _follows(world: World, uris: dict[str, str]) -> None:
     world.follow("dee", "cal")
     world.write("star", f"{GRAPH}block", {"subject": did("foe")})
     world.follow("lost", "star")
-    world.write("lost", "app.bsky.actor.profile", {"displayName": ""}, "self")
+    world.write("blank", "app.bsky.actor.profile", {"displayName": ""}, "self")

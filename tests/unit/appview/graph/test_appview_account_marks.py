@@ -9,6 +9,9 @@ import pytest
 from appview_world import Provider, serve_world
 from small_world import PICTURE, World, did
 
+from appview.takedowns import TakedownCache
+from storage.private.takedowns import take_down, undo_takedown
+
 PROFILE = "app.bsky.actor.getProfile"
 STATUS = "app.bsky.actor.status"
 VERIFICATION = "app.bsky.graph.verification"
@@ -78,6 +81,8 @@ def provider(databases: Any) -> Iterator[Provider]:
         {},
         unnamed={"nohandle"},
         trusted_verifiers=tuple(map(did, TRUSTED)),
+        default_labelers=(did("old"),),
+        takedowns=TakedownCache(0),
     ) as served:
         yield served
     databases.drop(url)
@@ -143,6 +148,8 @@ def test_impersonation_invalidates_verifications(provider: Provider) -> None:
         assert ann["verifications"][0]["isValid"] is True
         tess = profile(provider, "tess", headers=accepted)["verification"]
         assert tess["trustedVerifierStatus"] == expected
+    with psycopg.connect(provider.database) as conn:
+        conn.execute("DELETE FROM label WHERE val = 'impersonation'")
 
 
 def test_status_shows_its_card_and_its_end(provider: Provider) -> None:
@@ -196,3 +203,20 @@ def test_associated_shows_chat_and_germ(provider: Provider) -> None:
     basic = provider.get("app.bsky.actor.searchActorsTypeahead", q="ann")["actors"][0]
     assert basic["associated"]["germ"] == associated["germ"]
     assert basic["status"]["isActive"] is True
+
+
+def test_taken_down_statuses_and_verifications_are_hidden(provider: Provider) -> None:
+    hidden = [f"at://{did('ann')}/{STATUS}/self", provider.uris["by tess"]]
+    with psycopg.connect(provider.database) as conn:
+        for uri in hidden:
+            take_down(conn, uri, operator="me", reason="law")
+    ann = profile(provider, "ann")
+    assert "status" not in ann
+    [verification] = ann["verification"]["verifications"]
+    assert verification["uri"] == provider.uris["by tom"]
+    own = profile(provider, "ann", viewer="ann")["status"]
+    assert own["isDisabled"] is True
+    with psycopg.connect(provider.database) as conn:
+        for uri in hidden:
+            undo_takedown(conn, uri, operator="me", reason="")
+    assert profile(provider, "ann")["status"]["isActive"] is True
