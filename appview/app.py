@@ -13,6 +13,7 @@ from network.server.spool import Spooler
 from search.engines.contract import SearchEngine
 from storage.postgres.pool import Conn, Pool
 from storage.private.private_store import PrivateStore
+from storage.private.sealing import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class AppView:
 
     pool: Pool
     private: PrivateStore
+    vault: Vault
     engine: SearchEngine
     cursor_secret: bytes
     service_did: str
@@ -103,6 +105,8 @@ class AppView:
     spooler: Spooler = field(default_factory=Spooler)
     """Spool of whole repos before they are sent."""
     takedowns: TakedownCache = field(default_factory=TakedownCache)
+    sends_pushes: bool = False
+    """True if notifications of registered devices are sent to a webhook."""
     keeps_events: bool = False
     """True if there is an event log for streams."""
     network: NetworkReads = field(default_factory=Offline)

@@ -8,13 +8,15 @@ from enum import Enum, auto
 from typing import Final
 
 from appview.hydration.labels import account_subject
+from appview.hydration.notices import replies_between
 from appview.hydration.records import POST
-from appview.hydration.references import quoted_uri
+from appview.hydration.references import quoted_uri, root_uri
 from appview.hydration.self_labels import self_label_values
 from appview.hydration.state import State, profile_address
+from appview.hydration.subscriptions import may_subscribe
 from appview.hydration.unrecommended import HIDE, NO_UNAUTHENTICATED, is_unrecommended
 from storage.collections import FEED_POST
-from storage.private.mutes import Mute
+from storage.private.mutes import FULL_MUTE, Mute
 from storage.records.addresses import Address
 
 _PUSHPIN: Final = "\N{PUSHPIN}"
@@ -42,13 +44,15 @@ class Condition(Enum):
     UNRECOMMENDED = auto()
     """The account asks to be left out of recommendations."""
     MUTED = auto()
-    """The viewer mutes the account, or its quotes and the record is one."""
-    MUTED_ACCOUNT = auto()
-    """The viewer mutes the account in full."""
+    """The viewer mutes the account, or a list of it, or its quotes and this is one."""
     MUTED_REPOSTS = auto()
     """The viewer mutes the account or its reposts."""
     MUTED_CONTENT = auto()
     """The viewer mutes the account, but not the one beside it that reposted it."""
+    MUTED_ACCOUNT = auto()
+    """The viewer mutes the account as a whole, by itself or by a list."""
+    MUTED_THREAD = auto()
+    """The viewer mutes the thread of the record."""
     GATED = auto()
     """The thread's gate does not let the account reply."""
     SIGNED_OUT = auto()
@@ -59,6 +63,12 @@ class Condition(Enum):
     """The text is a pushpin alone: a bookmark of its author."""
     HIDDEN_REPLY = auto()
     """The author of the thread has hidden the reply (pages)."""
+    HIDDEN_BY_VIEWER = auto()
+    """The viewer has hidden the reply in a thread of its own."""
+    BELOW_HIDDEN_REPLY = auto()
+    """A reply between the record and the subject is hidden in its thread."""
+    NOT_SUBSCRIBABLE = auto()
+    """The account does not let the viewer subscribe to its activity."""
     NOT_QUOTABLE = auto()
     """The gate of the quoted post forbids quotes."""
     DETACHED = auto()
@@ -69,18 +79,22 @@ class Condition(Enum):
 class Case:
     """An item in a place.
 
-    `beside` is the account on the other side, `quoted_by` the quoting post.
+    `beside` is the account on the other side, `quoted_by` the quoting post, `subject`
+    the viewer's record that a notification is about.
     """
 
     actor: int
     record: Address | None = None
     beside: int | None = None
     quoted_by: Address | None = None
+    subject: Address | None = None
 
 
 def _is_missing(state: State, case: Case) -> bool:
     record = case.record
-    return record is not None and not (record in state.posts or record in state.named)
+    if record is None or record in state.posts or record in state.named:
+        return False
+    return record.collection == POST or record not in state.records
 
 
 def is_gone(state: State, case: Case) -> bool:
@@ -155,8 +169,12 @@ def _is_unrecommended(state: State, case: Case) -> bool:
 
 
 def _mute_of(state: State, actor: int | None) -> Mute | None:
-    found = None if actor is None else state.actors.get(actor)
-    return state.session.mutes.get(found.did) if found else None
+    if actor is None:
+        return None
+    if actor in state.muting_lists:
+        return FULL_MUTE
+    found = state.actors.get(actor)
+    return state.session.private.mute_of(found.did) if found else None
 
 
 def _is_muted(state: State, case: Case) -> bool:
@@ -166,11 +184,6 @@ def _is_muted(state: State, case: Case) -> bool:
     post = state.posts.get(case.record) if case.record else None
     uri = quoted_uri(post.record.value) if post else None
     return mute.only_quotes and uri is not None and f"/{FEED_POST}/" in uri
-
-
-def _is_account_muted(state: State, case: Case) -> bool:
-    mute = _mute_of(state, case.actor)
-    return mute is not None and mute.is_full
 
 
 def _are_reposts_muted(state: State, case: Case) -> bool:
@@ -183,6 +196,44 @@ def _is_content_muted(state: State, case: Case) -> bool:
     if case.beside is None or mute is None or not mute.is_full:
         return False
     return beside is None or not beside.is_full
+
+
+def _is_account_muted(state: State, case: Case) -> bool:
+    mute = _mute_of(state, case.actor)
+    return mute is not None and mute.is_full
+
+
+def _is_thread_muted(state: State, case: Case) -> bool:
+    post = state.posts.get(case.record) if case.record else None
+    if post is None:
+        return False
+    uri = root_uri(post) or state.uris[post.record.address]
+    return state.session.private.is_thread_muted(uri)
+
+
+def _is_hidden_by_viewer(state: State, case: Case) -> bool:
+    post = state.posts.get(case.record) if case.record else None
+    if post is None or post.root is None:
+        return False
+    own = post.root.actor == state.session.viewer_actor
+    return own and _is_hidden_in(state, post.root, post.record.address)
+
+
+def _is_hidden_in(state: State, root: Address, reply: Address) -> bool:
+    gate = state.restrictions.threadgate(root)
+    return gate is not None and state.uris.get(reply) in gate.hidden_replies
+
+
+def _is_below_hidden_reply(state: State, case: Case) -> bool:
+    post = state.posts.get(case.record) if case.record else None
+    if post is None or post.root is None or case.subject is None:
+        return False
+    between = replies_between(state, post, case.subject)
+    return any(_is_hidden_in(state, post.root, reply) for reply in between)
+
+
+def _is_not_subscribable(state: State, case: Case) -> bool:
+    return not may_subscribe(state, case.actor)
 
 
 def _is_gated(state: State, case: Case) -> bool:
@@ -246,9 +297,13 @@ HOLDS: Final[dict[Condition, Callable[[State, Case], bool]]] = {
     Condition.ANCESTOR_BLOCK: _is_ancestor_blocked,
     Condition.UNRECOMMENDED: _is_unrecommended,
     Condition.MUTED: _is_muted,
-    Condition.MUTED_ACCOUNT: _is_account_muted,
     Condition.MUTED_REPOSTS: _are_reposts_muted,
     Condition.MUTED_CONTENT: _is_content_muted,
+    Condition.MUTED_ACCOUNT: _is_account_muted,
+    Condition.MUTED_THREAD: _is_thread_muted,
+    Condition.HIDDEN_BY_VIEWER: _is_hidden_by_viewer,
+    Condition.BELOW_HIDDEN_REPLY: _is_below_hidden_reply,
+    Condition.NOT_SUBSCRIBABLE: _is_not_subscribable,
     Condition.GATED: _is_gated,
     Condition.SIGNED_OUT: _is_signed_out,
     Condition.HIDDEN_BY_GATE: _is_hidden_by_gate,

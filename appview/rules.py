@@ -74,6 +74,16 @@ class Place(Enum):
     """A feed generator, list or starter pack that a search found."""
     NAMED_SUGGESTION = auto()
     """A feed generator or starter pack that the provider suggests by itself."""
+    NOTICE = auto()
+    """The record of a notification."""
+    NOTICE_REPLY = auto()
+    """A reply that notifies the account of its parent or of another ancestor."""
+    NOTICE_SUBSCRIBED = auto()
+    """A post of an account that the viewer has subscribed to."""
+    NOTICE_SUBJECT = auto()
+    """The viewer's record that a notification is about."""
+    NOTICE_QUOTED = auto()
+    """The viewer's post that a quote notifies of."""
 
 
 class Effect(Enum):
@@ -175,6 +185,20 @@ TABLE: Final[dict[Place, Rules]] = {
     Place.NAMED: _rules(Effect.HIDE, *_NO_RECORD),
     Place.NAMED_HIT: _rules(Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK),
     Place.NAMED_SUGGESTION: _rules(Effect.HIDE, *_NO_RECORD, *_UNWANTED),
+    Place.NOTICE: _rules(
+        Effect.HIDE, *_NO_RECORD, Condition.VIEWER_BLOCK, Condition.MUTED_ACCOUNT
+    ),
+    Place.NOTICE_REPLY: _rules(
+        Effect.HIDE,
+        Condition.GATED,
+        Condition.HIDDEN_BY_VIEWER,
+        Condition.BELOW_HIDDEN_REPLY,
+    ),
+    Place.NOTICE_SUBSCRIBED: _rules(Effect.HIDE, Condition.NOT_SUBSCRIBABLE),
+    Place.NOTICE_SUBJECT: _rules(
+        Effect.HIDE, Condition.MISSING, Condition.MUTED_THREAD
+    ),
+    Place.NOTICE_QUOTED: _rules(Effect.HIDE, Condition.NOT_QUOTABLE),
 }
 """The first condition that holds decides; an item without one is shown."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,8 +11,9 @@ from appview.labelers import ACCEPT_LABELERS, CONTENT_LABELERS, Labelers, parse_
 from network.xrpc.server import Call, XrpcError
 from protocol.syntax import is_did
 from storage.postgres.pool import Conn
-from storage.private.mutes import Mute, load_mutes
-from storage.private.takedowns import NOTHING, TakenDown
+from storage.private.private_state import NOTHING, PrivateState, load_private_state
+from storage.private.takedowns import NOTHING as NONE_TAKEN_DOWN
+from storage.private.takedowns import TakenDown
 from storage.records.addresses import find_actors, find_handles
 
 REPO_REV = "atproto-repo-rev"
@@ -46,23 +47,26 @@ class RequestContext:
     is_client_gone: Callable[[], bool] = lambda: False
     repo_rev: str | None = None
     """The revision of the viewer's repo, known once a session was opened."""
-    taken_down: TakenDown = NOTHING
+    taken_down: TakenDown = NONE_TAKEN_DOWN
     """Takedowns at the time of the last session."""
-    _mutes: Mapping[str, Mute] | None = None
+    _private: PrivateState | None = None
 
     @contextmanager
-    def session(self) -> Iterator[Session]:
-        """Open a read-only transaction on one snapshot."""
+    def session(self, *, private: bool = True) -> Iterator[Session]:
+        """Open a read-only transaction on one snapshot.
+
+        Without `private`, the viewer's private state is not read.
+        """
         self.check_client()
         # While no connection of the index is held.
         self.taken_down = self.app.takedowns.current(self.app.private)
-        mutes = self._load_mutes()
+        state = self._load_private() if private else NOTHING
         with self.app.pool.connection() as conn:
             conn.execute(
                 "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;"
                 f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"
             )
-            yield Session(self, conn, self._find_viewer(conn), mutes)
+            yield Session(self, conn, self._find_viewer(conn), state)
 
     def check_client(self) -> None:
         """Raise XrpcError if the client has disconnected."""
@@ -82,14 +86,15 @@ class RequestContext:
             headers[REPO_REV] = self.repo_rev
         return headers
 
-    def _load_mutes(self) -> Mapping[str, Mute]:
-        """Read the viewer's mutes once, while no connection of the index is held."""
-        if self._mutes is None:
-            self._mutes = {}
+    def _load_private(self) -> PrivateState:
+        """Read private state once, while no connection of the index is held."""
+        if self._private is None:
+            self._private = NOTHING
             if self.viewer_did is not None:
+                account = self.app.vault.account(self.viewer_did)
                 with self.app.private.read() as conn:
-                    self._mutes = load_mutes(conn, self.viewer_did)
-        return self._mutes
+                    self._private = load_private_state(conn, account)
+        return self._private
 
     def _find_viewer(self, conn: Conn) -> Viewer | None:
         if self.viewer_did is None:
@@ -113,8 +118,8 @@ class Session:
     context: RequestContext
     conn: Conn
     viewer: Viewer | None
-    mutes: Mapping[str, Mute]
-    """Mutes of the viewer, by DID."""
+    private: PrivateState
+    """Mutes, bookmarks and subscriptions of the viewer."""
 
     @property
     def app(self) -> AppView:

@@ -28,12 +28,14 @@ from storage.collections import (
     FOLLOW_SUBJECT,
     GRAPH_BLOCK,
     GRAPH_FOLLOW,
+    GRAPH_VERIFICATION,
     LIKE_SUBJECT,
     NO_ACTOR,
     NO_COLLECTION,
     NO_RKEY,
     REPOST_SUBJECT,
     RKEY_SELF,
+    VERIFICATION_SUBJECT,
 )
 from storage.records.collection_repos import COMMON
 from storage.records.edge_batch import SHAPE_OF, Edges
@@ -96,6 +98,8 @@ class Prepared:
     old_links: list[LinkTuple] = field(default_factory=list)
     old_default_sources: list[tuple[int, int, int]] = field(default_factory=list)
     old_rows: dict[RowTable, list[tuple[int, int]]] = field(default_factory=dict)
+    old_verifications: list[tuple[int, int, int]] = field(default_factory=list)
+    verifications: list[tuple[int, int]] = field(default_factory=list)
     old_listed: list[tuple[int, int, int]] = field(default_factory=list)
     listed: list[tuple[int, int, int]] = field(default_factory=list)
     records: list[bytes] = field(default_factory=list)
@@ -264,6 +268,9 @@ def _prepare_old(
                 prepared.old_links.append(row)
             else:
                 has_default = True
+                if row[5] == VERIFICATION_SUBJECT and change.new is None:
+                    removed = (change.actor, change.rkey, row[3])
+                    prepared.old_verifications.append(removed)
         if has_default:
             prepared.old_default_sources.append(address)
     table = old.collection.table
@@ -282,6 +289,8 @@ def _prepare_new(
     indexed_at: datetime,
 ) -> None:
     actor, collection, rkey = change[:3]
+    if change.nsid == GRAPH_VERIFICATION:
+        prepared.verifications.append((actor, rkey))
     error = new.error
     if error is None:
         value = new.value

@@ -23,6 +23,7 @@ from storage.collections import (
     REPLY_PARENT,
     REPOST_SUBJECT,
 )
+from storage.outbox import put_outbox
 from storage.postgres.arrays import int_columns
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
@@ -102,4 +103,7 @@ def _make_stale(
     if edges:
         removed = delete_links(conn, edges)
         make_stale(conn, removed, [edges[row] for row in removed])
+        if path == REPLY_PARENT:
+            # See storage.records.distant_replies: edges no longer lead to them.
+            put_outbox(conn, [(row.actor, collection, row.rkey) for row in removed])
         count_links(stats, removed, -1)

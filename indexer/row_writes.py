@@ -22,6 +22,7 @@ from storage.records.links import (
 )
 from storage.records.listing import copy_listed, delete_listed
 from storage.records.record_rows import copy_records, delete_records
+from storage.records.removed_verifications import note_verifications
 from storage.records.rows import POST, RowTable, delete_rows, insert_rows
 from storage.records.stats import StatsChange, apply_stats
 from storage.records.uncounted_links import PARTITIONS as COUNTED_ONCE
@@ -82,6 +83,7 @@ def write(
     for table, keys in prepared.old_rows.items():
         removed = first_seen[table] = delete_rows(conn, table, keys)
         count_rows(stats, table, [actor for actor, _ in removed], -1)
+    note_verifications(conn, prepared.verifications, prepared.old_verifications, now)
     listed_at = delete_listed(conn, prepared.old_listed)
     copy_listed(conn, prepared.listed, now, listed_at)
     copy_records(conn, prepared.records)

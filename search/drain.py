@@ -17,14 +17,21 @@ from search.engines.contract import SearchEngine
 from search.matches.new_records import choose_new
 from search.record_documents import Texts, load_accounts, load_documents
 from search.topics import note_topics
-from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, NO_COLLECTION
+from storage.collections import (
+    ACTOR_PROFILE,
+    COLLECTION_IDS,
+    FEED_POST,
+    NO_COLLECTION,
+)
 from storage.outbox import Cause, delete_outbox, take_outbox
 from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
 from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records.addresses import Address
+from storage.records.distant_replies import settle_distant_replies
 
 PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
+_POST: Final = COLLECTION_IDS[FEED_POST]
 _LOCK: Final = 0x6F7574626F78  # "outbox": one drain at a time
 
 
@@ -159,6 +166,8 @@ def _finish(
 ) -> None:
     queue_records(conn, texts, work.returned)
     note_topics(conn, work.records, datetime.now(UTC))
+    posts = {a for _, a, _ in work.entries if a.collection == _POST}
+    settle_distant_replies(conn, ((post.actor, post.rkey) for post in posts))
     if log_matches is not None and (new := choose_new(work.entries, work.records)):
         log_matches(conn, new)
     crashpoint(Crashpoint.OUTBOX_MATCHED)

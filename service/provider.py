@@ -44,11 +44,17 @@ from protocol.identity.did_document import LABEL_KEY, MULTIKEY_TYPE
 from protocol.lexicon import Catalog
 from service.moderation import Moderation
 from service.outgoing import make_fetcher, make_resolver
+from service.pushes import make_pusher
 from service.runtime.client_settings import live_domains, read_age_assurance
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
 from service.runtime.search_engines import make_engine
-from service.runtime.secrets import SecretStore, admin_password, label_key
+from service.runtime.secrets import (
+    SecretStore,
+    admin_password,
+    label_key,
+    private_vault,
+)
 from service.web.image_cache import ImageCache
 from service.web.images import IMAGE_LIMITS, Images
 from service.web.moderation_page import moderation_routes
@@ -56,6 +62,7 @@ from service.web.operator_access import for_operator
 from service.web.routes import page_routes, show_unknown_paths
 from service.web.status_page import status_route
 from storage.postgres.pool import Pool, end_idle_transactions, open_pool, ping
+from storage.private.mutes import seal_plain_mutes
 from storage.private.private_store import PrivateStore
 from storage.records.interning import Interner
 from storage.repos.issuers import is_issuer_active
@@ -70,6 +77,8 @@ SERVICES = {
     "atproto_labeler": "AtprotoLabeler",
 }
 """Fragments of the provider's DID document, and their types."""
+PUSH_SERVICE = ("bsky_notif", "BskyNotificationService")
+"""The service at which PDSes register devices, if pushes are sent."""
 GET_FEED = "app.bsky.feed.getFeed"
 TOKEN_METHODS = {
     GET_FEED: ("app.bsky.feed.getFeedSkeleton",),
@@ -86,6 +95,11 @@ MAX_WAIT_S = 1.0
 _START_S = 30.0
 _MORE_CONNECTIONS = 8
 """Connections for event streams and spools, besides those of the handler threads."""
+
+
+def services(config: Config) -> dict[str, str]:
+    """Return the services of the provider by fragment."""
+    return SERVICES | (dict([PUSH_SERVICE]) if config.push_webhook_url else {})
 
 
 def did_document(config: Config) -> dict[str, Any]:
@@ -106,7 +120,7 @@ def did_document(config: Config) -> dict[str, Any]:
         ],
         "service": [
             {"id": f"#{name}", "type": kind, "serviceEndpoint": config.provider_url}
-            for name, kind in SERVICES.items()
+            for name, kind in services(config).items()
         ],
     }
 
@@ -115,7 +129,9 @@ def audiences(config: Config) -> frozenset[str]:
     """Return the accepted audiences of tokens: each DID alone and with a service."""
     names = {config.provider_did, config.web_did, *config.audiences}
     dids = [name for name in names if "#" not in name]
-    return frozenset(names | {f"{did}#{name}" for did in dids for name in SERVICES})
+    return frozenset(
+        names | {f"{did}#{name}" for did in dids for name in services(config)}
+    )
 
 
 def make_appview(
@@ -140,6 +156,7 @@ def make_appview(
     return AppView(
         pool=pool,
         private=PrivateStore(private),
+        vault=private_vault(config),
         engine=make_engine(config, pool),
         cursor_secret=SecretStore(config.home).key("cursors"),
         service_did=config.provider_did,
@@ -156,6 +173,7 @@ def make_appview(
             live_now=live_domains(config.live_now),
             check_email_confirmed=config.check_email_confirmed,
         ),
+        sends_pushes=config.push_webhook_url is not None,
         keeps_events=config.event_log,
         network=Online(
             resolver,
@@ -164,6 +182,15 @@ def make_appview(
         ),
         default_labelers=(config.provider_did, *config.subscribed_labelers),
     )
+
+
+def _encrypt_mutes(config: Config, private: Pool) -> None:
+    """Encrypt the mutes that an earlier version stored."""
+    vault = private_vault(config)
+    moved = 1
+    while moved:
+        with private.connection() as conn:
+            moved = seal_plain_mutes(conn, vault)
 
 
 def make_server(
@@ -257,6 +284,8 @@ def create_app(
     )
     # A database that has just started may be slow.
     names.wait(_START_S)
+    private.wait(_START_S)
+    _encrypt_mutes(config, private)
     fetcher = make_fetcher(config, limits=FEED_SERVICE_LIMITS)
     resolver = make_resolver(
         config,
@@ -281,6 +310,8 @@ def create_app(
         cache = ImageCache(config.home / "images", config.image_cache_mb * 1_000_000)
         images = Images(pool, image_fetcher, cache, server.threads, is_taken_down)
 
+    pusher = make_pusher(config, app)
+
     async def serve_did(request: Request) -> Response:
         return JSONResponse(did_document(config))
 
@@ -291,7 +322,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        with resources:
+        with resources, pusher:
             async with fetcher, image_fetcher:
                 yield
 

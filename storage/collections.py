@@ -83,6 +83,7 @@ CARD: Final = 21
 CARD_WITH_MEDIA: Final = 22
 WEB_LINK: Final = 23
 WEB_LINK_TYPED: Final = 24
+JOINED_VIA: Final = 25
 
 QUOTE_PATHS: Final = (QUOTE, QUOTE_WITH_MEDIA)
 MENTION_PATHS: Final = (MENTION, MENTION_TYPED)
@@ -119,6 +120,7 @@ PATHS: Final[dict[int, tuple[str, str]]] = {
         FEED_POST,
         ".facets[app.bsky.richtext.facet].features[app.bsky.richtext.facet#link].uri",
     ),
+    JOINED_VIA: (ACTOR_PROFILE, ".joinedViaStarterPack.uri"),
 }
 """Path id -> (source collection, path). Arrays are `[]`, or `[type]` when the item
 names its `$type`."""

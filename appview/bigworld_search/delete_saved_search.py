@@ -10,14 +10,15 @@ from appview.shapes.procedure import PrivateChange
 from appview.views.saved_search import read_search_id
 from storage.postgres.pool import Conn
 from storage.private.saved_searches import delete_search
+from storage.private.sealing import Account
 
 
 def _find(_: Session, params: Params) -> int:
     return read_search_id(params["id"])
 
 
-def _write(conn: Conn, viewer: str, search: int) -> None:
-    delete_search(conn, viewer, search)
+def _write(conn: Conn, viewer: Account, search: int) -> None:
+    delete_search(conn, viewer.did, search)
 
 
 METHOD: Final[PrivateChange[int]] = PrivateChange(_find, _write)

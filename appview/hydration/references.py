@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from appview.hydration.records import Record
+from appview.hydration.records import Post, Record
 from protocol.syntax import is_at_uri
 
 JOINED_VIA: Final = "joinedViaStarterPack"
@@ -27,3 +27,11 @@ def reference_uri(record: Record, field: str) -> str | None:
     reference = record.value.get(field)
     uri = reference.get("uri") if isinstance(reference, dict) else None
     return uri if isinstance(uri, str) and is_at_uri(uri) else None
+
+
+def root_uri(post: Post) -> str | None:
+    """Return the AT-URI of the root that a reply names; None for a root."""
+    reply = post.record.value.get("reply")
+    root = reply.get("root") if isinstance(reply, dict) else None
+    uri = root.get("uri") if isinstance(root, dict) else None
+    return uri if isinstance(uri, str) else None

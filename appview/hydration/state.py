@@ -18,6 +18,7 @@ from appview.hydration.actors import (
 from appview.hydration.cards import Cards
 from appview.hydration.known_followers import load_known_of
 from appview.hydration.labels import Label, account_subject, load_labels
+from appview.hydration.muting_lists import load_muting_lists
 from appview.hydration.records import (
     GENERATOR,
     LABELER,
@@ -103,6 +104,8 @@ class State:
         self.relations: dict[int, Relation] = {}
         # Followers whom the viewer follows, of accounts that show them.
         self.known_followers: dict[int, list[int]] = {}
+        # Muted lists of the viewer, by an account in them.
+        self.muting_lists: dict[int, Address] = {}
         self.posts: dict[Address, Post] = {}
         # Levels of quotes loaded below a post.
         self.quoted_to: dict[Address, int] = {}
@@ -129,7 +132,8 @@ class State:
         try:
             yield
             if self._together == 1:
-                self._load_wanted_actors()
+                while self._wanted_actors:
+                    self._load_wanted_actors()
                 self._load_wanted_labels()
                 self._load_wanted_names()
         finally:
@@ -171,10 +175,7 @@ class State:
             self._wanted_actors |= set(ids) - self.loaded_actors
 
     def _load_wanted_actors(self) -> None:
-        wanted = self._wanted_actors
-        if not wanted:
-            return
-        self._wanted_actors = set()
+        wanted, self._wanted_actors = self._wanted_actors, set()
         self.loaded_actors |= wanted
         conn = self.session.conn
         fresh = wanted - self.actors.keys()
@@ -189,6 +190,9 @@ class State:
                 for found in relations.values()
                 for key in (found.following, found.followed_by)
             )
+        muting = load_muting_lists(self.session, wanted)
+        self.muting_lists |= muting
+        self.load_lists(muting.values())
         profiles, declarations = load_own_records(conn, wanted, self.profile_allowance)
         profiles = {
             a: record

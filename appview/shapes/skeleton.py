@@ -15,6 +15,7 @@ from appview.paging import Page
 from appview.pipeline import BlockingMethod, Params
 from appview.session import RequestContext
 from network.xrpc.server import AuthMode
+from storage.private.private_state import NOTHING
 from storage.records.addresses import Address
 
 
@@ -26,8 +27,8 @@ class Skeleton(BlockingMethod):
     auth: AuthMode = "none"
 
     def run(self, context: RequestContext, params: Params) -> dict[str, Any] | None:
-        viewer = params.get("viewer")
-        return self.method.run(replace(context, viewer_did=viewer, _mutes={}), params)
+        unproven = replace(context, viewer_did=params.get("viewer"), _private=NOTHING)
+        return self.method.run(unproven, params)
 
 
 Present = Callable[[State, Page[Any], Params], dict[str, Any]]

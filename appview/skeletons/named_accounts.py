@@ -8,7 +8,6 @@ from appview.pipeline import Params
 from appview.session import Session
 from network.xrpc.server import XrpcError
 from protocol.syntax import is_did
-from storage.private.mutes import MAX_DID_BYTES
 from storage.records.addresses import find_actors, find_handles
 
 MAX_ACTORS: Final = 25
@@ -47,7 +46,7 @@ def find_account(session: Session, actor: str) -> int | None:
 def find_muted_did(session: Session, params: Params) -> str:
     """Return the DID of `actor`, also of an account that is not in the index."""
     name: str = params["actor"]
-    if is_did(name) and len(name) <= MAX_DID_BYTES:
+    if is_did(name):
         return name
     did = find_handles(session.conn, [name]).get(name.lower())
     if did is None:

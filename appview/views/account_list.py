@@ -62,4 +62,5 @@ def _viewer_state(state: State, address: Address) -> dict[str, Any] | None:
     reaction = state.reactions.get(address)
     block = reaction.block if reaction else None
     blocked = record_uri(state, viewer.did, GRAPH_LISTBLOCK, block)
-    return present(muted=False, blocked=blocked)
+    muted = state.session.private.is_list_muted(state.uris[address])
+    return present(muted=muted, blocked=blocked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from appview.hydration.records import Post, Reaction
-from appview.hydration.references import PINNED_POST, reference_uri
+from appview.hydration.references import PINNED_POST, reference_uri, root_uri
 from appview.hydration.state import State
 from appview.rule_checks import Case
 from appview.rules import Effect, Place, decide, decide_record, shown_actors
@@ -134,11 +134,14 @@ def _viewer_state(state: State, address: Address) -> dict[str, Any] | None:
     if viewer is None:
         return None
     reaction = state.reactions.get(address, Reaction())
-    may_reply = state.restrictions.may_reply(state.posts[address])
+    post = state.posts[address]
+    may_reply = state.restrictions.may_reply(post)
+    held = state.session.private
     return present(
         like=record_uri(state, viewer.did, FEED_LIKE, reaction.like),
         repost=record_uri(state, viewer.did, FEED_REPOST, reaction.repost),
-        threadMuted=False,
+        bookmarked=held.is_bookmarked(state.uris[address]),
+        threadMuted=held.is_thread_muted(root_uri(post) or state.uris[address]),
         replyDisabled=None if may_reply is None else not may_reply,
         embeddingDisabled=not state.restrictions.may_quote(address),
         pinned=_is_pinned(state, address) if address.actor == viewer.actor else None,

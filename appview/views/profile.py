@@ -6,12 +6,9 @@ from typing import Any, Final
 
 from appview.hydration.actors import Actor, Relation
 from appview.hydration.labels import account_subject
-from appview.hydration.records import (
-    CHAT_DECLARATION,
-    GERM_DECLARATION,
-    NOTIFICATION_DECLARATION,
-)
+from appview.hydration.records import CHAT_DECLARATION, GERM_DECLARATION
 from appview.hydration.state import State, profile_address
+from appview.hydration.subscriptions import allowed_subscribers, may_subscribe
 from appview.views.account_list import list_view_basic
 from appview.views.account_status import status_view
 from appview.views.blob_url import image_url
@@ -28,6 +25,7 @@ from appview.views.common import (
 from appview.views.verification import verification_state
 from protocol.data.graphemes import cut_text
 from storage.collections import ACTOR_PROFILE, GRAPH_FOLLOW
+from storage.private.mutes import FULL_MUTE
 
 MESSAGE_ME: Final = f"{GERM_DECLARATION}#messageMe"
 INVALID_HANDLE: Final = "handle.invalid"
@@ -35,8 +33,6 @@ _MAX_NAME: Final = 64
 _MAX_NAME_BYTES: Final = 640
 _MAX_DESCRIPTION: Final = 256
 _MAX_DESCRIPTION_BYTES: Final = 2_560
-_FROM_FOLLOWERS: Final = "followers"
-_SUBSCRIBERS: Final = frozenset({_FROM_FOLLOWERS, "mutuals", "none"})
 
 
 def profile_view_basic(state: State, actor: Actor) -> dict[str, Any]:
@@ -51,7 +47,10 @@ def profile_view_basic(state: State, actor: Actor) -> dict[str, Any]:
         associated=present(
             labeler=actor.labeler or None,
             chat=_chat(state, actor),
-            activitySubscription=_activity_subscription(state, actor),
+            activitySubscription={
+                # Clients read an absent value as "none"; the lexicon's default is sent.
+                "allowSubscriptions": allowed_subscribers(state, actor.id)
+            },
             germ=_germ(state, actor),
         ),
         viewer=_viewer_state(state, actor),
@@ -99,14 +98,6 @@ def _chat(state: State, actor: Actor) -> dict[str, str] | None:
     )
 
 
-def _activity_subscription(state: State, actor: Actor) -> dict[str, str]:
-    record = state.declarations.get((actor.id, NOTIFICATION_DECLARATION))
-    allowed = text_of(record.value, "allowSubscriptions") if record else None
-    # Clients read an absent value as "none"; the lexicon's default is sent.
-    known = allowed if allowed in _SUBSCRIBERS else None
-    return {"allowSubscriptions": known or _FROM_FOLLOWERS}
-
-
 def _germ(state: State, actor: Actor) -> Any | None:
     record = state.declarations.get((actor.id, GERM_DECLARATION))
     return part_of(record.value, "messageMe", MESSAGE_ME) if record else None
@@ -129,16 +120,27 @@ def _viewer_state(state: State, actor: Actor) -> dict[str, Any] | None:
             return None
         return record_uri(state, did, GRAPH_FOLLOW, rkey)
 
-    mute = state.session.mutes.get(actor.did)
+    muting = state.muting_lists.get(actor.id)
+    mute = FULL_MUTE if muting else state.session.private.mute_of(actor.did)
     return present(
         muted=mute is not None and mute.is_full,
         mutedOnlyReposts=(mute.only_reposts or None) if mute else None,
         mutedOnlyQuoteposts=(mute.only_quotes or None) if mute else None,
+        mutedByList=list_view_basic(state, muting) if muting in state.named else None,
         **blocks,
         blockingByList=list_view_basic(state, held) if held else None,
         following=own(viewer.did, relation.following),
         followedBy=own(actor.did, relation.followed_by),
+        activitySubscription=_own_subscription(state, actor),
     )
+
+
+def _own_subscription(state: State, actor: Actor) -> dict[str, bool] | None:
+    """Return the viewer's subscription to an account that still allows it."""
+    held = state.session.private.subscription(actor.did)
+    if held is None or not may_subscribe(state, actor.id):
+        return None
+    return {"post": held.post, "reply": held.reply}
 
 
 def _cut(text: str | None, graphemes: int, size: int) -> str | None:

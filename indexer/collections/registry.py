@@ -90,6 +90,8 @@ OWNED_TABLES: Final[tuple[str, ...]] = (
     "dropped_record",
     "index_error",
     "resync_buffer",
+    "distant_reply",
+    "removed_verification",
 )
 """Tables whose `actor` is the account that the rows were read from. All of them must
 be empty for an account that was deleted."""

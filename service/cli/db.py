@@ -35,6 +35,7 @@ from service.runtime.databases import (
 from service.runtime.databases import migrate as migrate_database
 from service.runtime.embedded.binaries import wheel_postgres
 from service.runtime.home import make_home
+from service.runtime.secrets import PRIVATE_STATE
 
 _EMBEDDED: Final = ((INDEX, ""), (PRIVATE, ""), (PLC, ""), (PDS, "a"), (PDS, "b"))
 _MANIFEST: Final = "backup.json"
@@ -138,6 +139,8 @@ def restore(config: Config, folder: Path) -> list[str]:
     if config.database_url is not None:
         if database_name(INDEX) not in own:
             raise ServiceError(f"{folder} holds no index; it has {', '.join(names)}")
+        make_home(config.home)
+        _copy_private_key(folder, config.home)
         _restore_databases(own, folder)
         return [*own]
     if (config.home / "postgres").exists() or (config.home / _PRIVATE_FOLDER).exists():
@@ -151,6 +154,25 @@ def restore(config: Config, folder: Path) -> list[str]:
         urls = {name: server.url(name) for name in names}
         _restore_databases(urls | own, folder)
     return names
+
+
+def _copy_private_key(folder: Path, home: Path) -> None:
+    """Copy the secret that private state is encrypted with.
+
+    Raises ServiceError if the home has another one.
+    """
+    source = folder / _PRIVATE_FOLDER / PRIVATE_STATE
+    target = home / _PRIVATE_FOLDER / PRIVATE_STATE
+    if not source.exists():
+        return
+    if not target.exists():
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        shutil.copy2(source, target)
+    elif source.read_bytes() != target.read_bytes():
+        raise ServiceError(
+            f"{target} is not the secret of this backup; private state of the backup"
+            " could not be read; restore into a new home"
+        )
 
 
 def _copy_private(source: Path, target: Path) -> None:

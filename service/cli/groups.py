@@ -19,7 +19,8 @@ Accounts = Annotated[
     list[str] | None, typer.Argument(help="Only these accounts, by DID or handle.")
 ]
 
-# Group -> its line in the list of commands. The group `x` is service.cli.x:app.
+# Group -> its line in the list of commands. The group `x` is service.cli.x:app,
+# or that of _MODULES.
 GROUPS: Final = {
     "bench": "Measure parts of Bigworld on this machine.",
     "db": "Back up, restore or migrate the databases.",
@@ -30,6 +31,7 @@ GROUPS: Final = {
     "feed": "List the feeds this provider serves, or read one.",
     "lexicon": "List, add or look up lexicons of other records.",
     "did": "Create or update the provider's did:plc.",
+    "private": "Export or delete the private state of an account.",
     "takedown": "Hide accounts, records or blobs, or show them again.",
     "label": "Issue labels, and read reports.",
 }
@@ -39,6 +41,7 @@ _MODULES: Final = {
     "takedown": "service.cli.moderation.takedown",
     "label": "service.cli.moderation.label",
     "did": "service.did_command",
+    "private": "service.cli.accounts.private",
 }
 
 # Old words -> new words. The first old word leads, the others stand anywhere after it.

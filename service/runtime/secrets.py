@@ -10,10 +10,14 @@ from pathlib import Path
 from protocol.identity.keys import PrivateKey
 from service.operator_errors import ConfigError
 from service.runtime.config import Config
+from storage.private.sealing import Vault
 
 SECRET_BYTES = 32
 PLC_BYPASS = "plc-bypass"
 """Secret with which our PDSes bypass our directory's limits per address."""
+
+PRIVATE_STATE = "private-state"
+"""Secret that private state is encrypted with: without it, it is lost."""
 
 
 class SecretStore:
@@ -70,3 +74,8 @@ def admin_password(config: Config) -> str:
 def label_key(config: Config) -> PrivateKey:
     """Return the key that signs the labels of this service."""
     return PrivateKey("k256", SecretStore(config.home).key("label-key"))
+
+
+def private_vault(config: Config) -> Vault:
+    """Return the keys of private state, from this home's secret."""
+    return Vault(SecretStore(config.home).key(PRIVATE_STATE))

@@ -50,6 +50,11 @@ class ServerFields(BaseSettings):
         description="URLs of videos in views, with {did}, {cid} and {file}, which is "
         "playlist.m3u8 or thumbnail.jpg. Default: getBlob of the account's host.",
     )
+    push_webhook_url: str | None = Field(
+        None,
+        description="URL that notifications of registered devices are sent to, signed "
+        "with $BIGWORLD_HOME/secrets/push-webhook. Default: no device can register.",
+    )
     image_cache_mb: int = Field(
         500, ge=10, description="Megabytes of images that the pages keep on disk."
     )

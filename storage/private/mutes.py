@@ -1,20 +1,17 @@
-"""Accounts that a viewer mutes, by DID."""
+"""Accounts, lists and threads that a viewer mutes."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from storage.postgres.pool import Conn
+from storage.private.private_items import Kind, delete_item, find_items, save_item
+from storage.private.sealing import Account, Vault
 
-MAX_MUTES: Final = 10_000
-"""Mutes of one viewer: all of them are read for each answer."""
-MAX_DID_BYTES: Final = 1_000
-"""An index row holds two DIDs, and Postgres bounds it at 2,704 bytes."""
-
-
-class TooManyMutesError(Exception):
-    """The viewer has as many mutes as one may have."""
+_ONLY_REPOSTS: Final = 1
+_ONLY_QUOTES: Final = 2
+_MOVED_ROWS: Final = 1_000
 
 
 class Mute(NamedTuple):
@@ -28,63 +25,57 @@ class Mute(NamedTuple):
         """Return True if nothing of the account is left out."""
         return not (self.only_reposts or self.only_quotes)
 
+    @property
+    def flags(self) -> int:
+        """Return the scope as it is stored."""
+        return _ONLY_REPOSTS * self.only_reposts | _ONLY_QUOTES * self.only_quotes
 
-def save_mute(conn: Conn, viewer: str, subject: str, mute: Mute) -> None:
+
+FULL_MUTE: Final = Mute()
+
+
+def mute_of(flags: int) -> Mute:
+    """Return the scope of stored flags."""
+    return Mute(bool(flags & _ONLY_REPOSTS), bool(flags & _ONLY_QUOTES))
+
+
+def save_mute(
+    conn: Conn, viewer: Account, subject: str, mute: Mute, at: datetime | None = None
+) -> None:
     """Mute an account, or change the scope of its mute.
 
-    A mute keeps its time. Raises TooManyMutesError.
+    A mute keeps its time. Raises TooManyItemsError.
     """
-    changed = conn.execute(
-        "UPDATE mute SET only_reposts = %s, only_quotes = %s"
-        " WHERE viewer = %s AND subject = %s",
-        (*mute, viewer, subject),
-    ).rowcount
-    if changed:
-        return
-    saved = conn.execute(
-        """
-        INSERT INTO mute (only_reposts, only_quotes, viewer, subject)
-        SELECT %s, %s, %s, %s
-        WHERE (SELECT count(*) FROM mute WHERE viewer = %s) < %s
-        ON CONFLICT (viewer, subject) DO UPDATE
-        SET only_reposts = excluded.only_reposts, only_quotes = excluded.only_quotes
-        """,
-        (*mute, viewer, subject, viewer, MAX_MUTES),
-    ).rowcount
-    if not saved:
-        raise TooManyMutesError(f"at most {MAX_MUTES} accounts can be muted")
+    now = at or datetime.now(UTC)
+    value = {"subject": subject}
+    save_item(conn, viewer, Kind.MUTE, subject, value, now, flags=mute.flags)
 
 
-def delete_mute(conn: Conn, viewer: str, subject: str) -> None:
+def delete_mute(conn: Conn, viewer: Account, subject: str) -> None:
     """End the mute of an account, if there is one."""
-    conn.execute(
-        "DELETE FROM mute WHERE viewer = %s AND subject = %s", (viewer, subject)
-    )
-
-
-def load_mutes(conn: Conn, viewer: str) -> dict[str, Mute]:
-    """Return all mutes of a viewer, by subject."""
-    rows = conn.execute(
-        "SELECT subject, only_reposts, only_quotes FROM mute WHERE viewer = %s"
-        " LIMIT %s",
-        (viewer, MAX_MUTES),
-    )
-    return {subject: Mute(reposts, quotes) for subject, reposts, quotes in rows}
+    delete_item(conn, viewer, Kind.MUTE, subject)
 
 
 def find_muted(
-    conn: Conn, viewer: str, limit: int, after: tuple[datetime, str] | None = None
-) -> list[tuple[str, datetime]]:
-    """Return fully muted accounts with the times of their mutes, newest first.
+    conn: Conn, viewer: Account, limit: int, after: tuple[datetime, int] | None = None
+) -> list[tuple[str, datetime, int]]:
+    """Return fully muted accounts with the keysets of their mutes, newest first.
 
-    `after` is the time and DID of the entry before.
+    `after` is the keyset of the entry before.
     """
-    keyset = "AND (muted_at, subject) < (%s, %s)" if after else ""
-    return conn.execute(
-        f"""
-        SELECT subject, muted_at FROM mute
-        WHERE viewer = %s AND NOT (only_reposts OR only_quotes) {keyset}
-        ORDER BY muted_at DESC, subject DESC LIMIT %s
-        """,
-        (viewer, *(after or ()), limit),
+    items = find_items(conn, viewer, Kind.MUTE, limit, after, flags=FULL_MUTE.flags)
+    return [(item.value["subject"], item.at, item.subject) for item in items]
+
+
+def seal_plain_mutes(conn: Conn, vault: Vault) -> int:
+    """Encrypt up to a thousand mutes of an earlier version; return their number."""
+    rows = conn.execute(
+        "DELETE FROM mute WHERE (viewer, subject) IN"
+        " (SELECT viewer, subject FROM mute LIMIT %s FOR UPDATE SKIP LOCKED)"
+        " RETURNING viewer, subject, only_reposts, only_quotes, muted_at",
+        (_MOVED_ROWS,),
     ).fetchall()
+    for viewer, subject, only_reposts, only_quotes, at in rows:
+        mute = Mute(only_reposts, only_quotes)
+        save_mute(conn, vault.account(viewer), subject, mute, at)
+    return len(rows)

@@ -9,7 +9,24 @@ from sqlalchemy.dialects import postgresql as pg
 
 metadata: Final = sa.MetaData()
 
-# The numbers of accounts are those of one index, which may be made anew: DIDs stay.
+# account, subject: keyed hashes of the DID and of the subject, since the numbers of an
+# index end with it. at: order within a kind. sealed: encrypted JSON.
+private_item = sa.Table(
+    "private_item",
+    metadata,
+    sa.Column("account", sa.LargeBinary, nullable=False),
+    sa.Column("kind", sa.SmallInteger, nullable=False, autoincrement=False),
+    sa.Column("subject", sa.BigInteger, nullable=False, autoincrement=False),
+    sa.Column("flags", sa.SmallInteger, nullable=False),
+    sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.PrimaryKeyConstraint("account", "kind", "subject", name="private_item_pkey"),
+    sa.Index("private_item_time_idx", "account", "kind", "at", "subject"),
+    # Push registrations, whose `at` is the time of the next look.
+    sa.Index("private_item_push_idx", "at", postgresql_where=sa.text("kind = 11")),
+)
+
+# Mutes of earlier versions, until a provider has encrypted them.
 mute = sa.Table(
     "mute",
     metadata,

@@ -10,7 +10,8 @@ Rows are read and written through psycopg.
   dropped_record, index_error, dictionary
 - rows: link (partitions by path, see storage.collections.LINK_PARTITIONS),
   uncounted_link, post, profile, feed_generator, list, list_item,
-  starter_pack, labeler, label, label_stream, label_drop
+  starter_pack, labeler, label, label_stream, label_drop, distant_reply,
+  removed_verification
 - counts: post_stats, subject_stats, actor_stats, popular
 - identity: identity, handle_cache, jti, plc_log, plc_doubt, plc_feed, plc_host
 - work: search_outbox, job, lexicon, lease, event_block, event_counter

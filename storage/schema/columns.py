@@ -28,6 +28,7 @@ def _not_null(kind: Any) -> Callable[..., sa.Column[Any]]:
     return column
 
 
+int2 = _not_null(sa.SmallInteger)
 int4 = _not_null(sa.Integer)
 int8 = _not_null(sa.BigInteger)
 text = _not_null(sa.Text)

@@ -12,6 +12,7 @@ from storage.schema.columns import (
     NOW,
     ZERO,
     flag,
+    int2,
     int4,
     int8,
     octets,
@@ -126,6 +127,35 @@ starter_pack = _described(
     ),
 )
 labeler = _described(narrow.LABELER)
+# A reply and the account of an ancestor `height` levels above it, from two to four
+# (storage.records.distant_replies). sort_at: that of the reply.
+distant_reply = table(
+    "distant_reply",
+    int8("rkey", autoincrement=False),
+    int8("subject_rkey"),
+    time("sort_at"),
+    int4("actor", autoincrement=False),
+    int4("recipient"),
+    int2("height", autoincrement=False),
+    sa.PrimaryKeyConstraint("actor", "rkey", "height"),
+    sa.Index(
+        "distant_reply_recipient_idx",
+        *("recipient", "sort_at", "rkey", "actor", "height"),
+    ),
+)
+# Verifications that were deleted; a recreated one leaves.
+removed_verification = table(
+    "removed_verification",
+    int8("rkey", autoincrement=False),
+    time("removed_at"),
+    int4("actor", autoincrement=False),
+    int4("recipient"),
+    sa.PrimaryKeyConstraint("actor", "rkey"),
+    sa.Index(
+        "removed_verification_recipient_idx",
+        *("recipient", "removed_at", "rkey", "actor"),
+    ),
+)
 # Newest label (by `cts`) of a source on a subject; `raw` is the label as signed. An
 # account is collection 0, rkey 0. An empty `cid` stands for every version.
 label = table(

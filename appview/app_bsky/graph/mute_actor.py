@@ -10,7 +10,8 @@ from appview.shapes.procedure import PrivateChange
 from appview.skeletons.named_accounts import find_muted_did
 from network.xrpc.server import XrpcError
 from storage.postgres.pool import Conn
-from storage.private.mutes import Mute, TooManyMutesError, save_mute
+from storage.private.mutes import Mute, save_mute
+from storage.private.sealing import Account
 
 
 def _find(session: Session, params: Params) -> tuple[str, Mute]:
@@ -21,11 +22,8 @@ def _find(session: Session, params: Params) -> tuple[str, Mute]:
     return subject, mute
 
 
-def _write(conn: Conn, viewer: str, found: tuple[str, Mute]) -> None:
-    try:
-        save_mute(conn, viewer, *found)
-    except TooManyMutesError as error:
-        raise XrpcError("InvalidRequest", str(error), 400) from error
+def _write(conn: Conn, viewer: Account, found: tuple[str, Mute]) -> None:
+    save_mute(conn, viewer, *found)
 
 
 METHOD: Final[PrivateChange[tuple[str, Mute]]] = PrivateChange(_find, _write)

@@ -41,6 +41,7 @@ from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from storage.postgres.pool import open_pool
 from storage.private.private_store import PrivateStore
+from storage.private.sealing import Vault
 from storage.records.interning import Interner
 
 
@@ -79,9 +80,10 @@ class Provider:
         return json.loads(self._send(urllib.request.Request(url), None)[0])
 
     def post(self, nsid: str, body: Any, *, viewer: str | None = None) -> bytes:
-        """Return the answer of a procedure."""
-        headers = {"content-type": "application/json"}
-        url, data = f"{self.url}/xrpc/{nsid}", json.dumps(body).encode()
+        """Return the answer of a procedure; `body` None: it takes none."""
+        headers = {"content-type": "application/json"} if body is not None else {}
+        data = b"" if body is None else json.dumps(body).encode()
+        url = f"{self.url}/xrpc/{nsid}"
         return self._send(urllib.request.Request(url, data, headers), viewer)[0]
 
     def _send(
@@ -216,6 +218,7 @@ def serve_world(
         app = AppView(
             pool=pool,
             private=PrivateStore(names),
+            vault=Vault(b"secret of private state".ljust(32)),
             engine=engine,
             cursor_secret=b"secret",
             service_did=SERVICE,

@@ -20,6 +20,7 @@ from protocol.data import cbor
 from protocol.data.json_form import to_json
 from protocol.syntax import TidClock
 from storage.postgres.pool import open_pool
+from storage.private.private_state import NOTHING as NO_STATE
 from storage.private.takedowns import NOTHING
 from storage.records.addresses import Address
 from storage.records.interning import Interner
@@ -30,6 +31,7 @@ class _Session:
     """A session without a viewer."""
 
     viewer_actor = None
+    private = NO_STATE
 
     def __init__(self, conn: Any, interner: Interner) -> None:
         self.conn = conn

@@ -49,16 +49,16 @@ class Documents:
 # Names for the ids of each column.
 _NAMED = {
     **dict.fromkeys(("actor", "parent_actor", "root_actor", "list_actor"), "did"),
-    **dict.fromkeys(("subject", "target_actor"), "did"),
+    **dict.fromkeys(("subject", "target_actor", "recipient"), "did"),
     **dict.fromkeys(("collection", "target_collection"), "nsid"),
     **dict.fromkeys(("rkey", "parent_rkey", "root_rkey", "list_rkey"), "rkey"),
-    "target_rkey": "rkey",
+    **dict.fromkeys(("target_rkey", "subject_rkey"), "rkey"),
     "path": "path",
 }
 _TABLES = (
     *("record", "listed_record", "collection_repo", "dropped_record"),
     *("index_error", "link"),
-    "resync_buffer",
+    *("resync_buffer", "distant_reply"),
     *("post_stats", "subject_stats", "actor_stats"),
     *(table.name for table in ROW_TABLES),
 )

@@ -25,6 +25,7 @@ from indexer.repos.selected import keep_wanted
 from protocol.events.event import AccountEvent, CommitEvent
 from search.drain import drain_outbox
 from storage.postgres.pool import Conn
+from storage.records.distant_replies import count_wrong_distant_replies
 from storage.records.interning import Interner
 from storage.repos.scope_rows import ScopeKind, set_scope
 from storage.repos.selections import wanted_selection
@@ -141,6 +142,8 @@ class World:
         for writer in self.history.writers:
             found = audit_whole(self.conn, self.interner, writer.did)
             assert found.ok, found.fault
+            actor = self.interner.actors([writer.did])[writer.did]
+            assert count_wrong_distant_replies(self.conn, actor) == 0
         held = dump(self.conn)
         held["documents"] = self._dump_documents()
         return held

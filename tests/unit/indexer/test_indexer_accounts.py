@@ -53,6 +53,15 @@ def test_purge_leaves_no_row(
     writes = all_kinds(a, b, b.uri(path))
     apply(a.commit(writes, {"not a path": cid_for(b"x")}))
     actor = actor_id(conn, a.did)
+    # Made after the commit, and of a deletion.
+    conn.execute(
+        "INSERT INTO distant_reply"
+        " (actor, rkey, height, recipient, subject_rkey, sort_at)"
+        " VALUES (%(actor)s, 1, 2, %(actor)s, 2, now());"
+        "INSERT INTO removed_verification (actor, rkey, recipient, removed_at)"
+        " VALUES (%(actor)s, 1, %(actor)s, now())".replace("%(actor)s", str(actor))
+    )
+    conn.commit()
     held = {
         table
         for table in OWNED_TABLES

@@ -109,7 +109,8 @@ def provider(databases: Any) -> Iterator[Provider]:
             refresh_popular(conn, 1_000)
             count_topics(conn, NOW)
         with provider.app.private.write() as conn:
-            save_mute(conn, did("vera"), did("quiet"), Mute())
+            vera = provider.app.vault.account(did("vera"))
+            save_mute(conn, vera, did("quiet"), Mute())
         yield provider
     databases.drop(url)
 

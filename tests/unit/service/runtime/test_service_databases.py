@@ -23,9 +23,10 @@ from service.runtime.databases import (
     newest_version,
     open_database,
 )
-from service.runtime.secrets import SecretStore
+from service.runtime.secrets import SecretStore, private_vault
 from storage import migrate
-from storage.private.mutes import Mute, load_mutes, save_mute
+from storage.private.mutes import Mute, save_mute
+from storage.private.private_state import load_private_state
 
 
 @pytest.mark.parametrize("target", [INDEX, PLC, PDS])
@@ -109,16 +110,23 @@ def test_restore_needs_an_empty_database(tmp_path: Path, empty_database: str) ->
     config = Config.read(home=tmp_path / "home")
     with open_database(config, INDEX), open_database(config, PRIVATE) as url:
         with psycopg.connect(url) as conn:
-            save_mute(conn, "did:web:a.test", "did:web:b.test", Mute())
+            account = private_vault(config).account("did:web:a.test")
+            save_mute(conn, account, "did:web:b.test", Mute())
         backup(config, tmp_path / "backup")
     own = Config.read(home=tmp_path / "own", database_url=empty_database)
     assert restore(own, tmp_path / "backup") == ["bigworld", "private"]
     assert is_current(empty_database, INDEX)
     with open_database(own, PRIVATE) as url, psycopg.connect(url) as conn:
         assert url == empty_database
-        assert load_mutes(conn, "did:web:a.test") == {"did:web:b.test": Mute()}
+        account = private_vault(own).account("did:web:a.test")
+        held = load_private_state(conn, account)
+        assert held.mute_of("did:web:b.test") == Mute()
     with pytest.raises(ServiceError, match="has tables already"):
         restore(own, tmp_path / "backup")
+    other = Config.read(home=tmp_path / "other", database_url=empty_database)
+    private_vault(other)
+    with pytest.raises(ServiceError, match="not the secret of this backup"):
+        restore(other, tmp_path / "backup")
 
 
 def test_private_database_of_your_own_is_saved_and_restored_apart(

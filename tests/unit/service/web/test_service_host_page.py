@@ -31,6 +31,7 @@ def site(pool: Pool) -> Iterator[str]:
     app = AppView(
         pool=pool,
         private=unused,
+        vault=unused,
         engine=PostgresEngine(pool),
         cursor_secret=b"s",
         service_did="did:web:example.com",

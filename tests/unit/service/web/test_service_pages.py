@@ -27,6 +27,7 @@ from service.web.richtext import render_text
 from service.web.routes import page_routes
 from storage.postgres.pool import open_pool
 from storage.private.private_store import PrivateStore
+from storage.private.sealing import Vault
 from storage.records.interning import Interner
 
 DID = "did:plc:" + "a" * 24
@@ -99,6 +100,7 @@ def site(databases: Any) -> Iterator[str]:
         app = AppView(
             pool=pool,
             private=PrivateStore(pool),
+            vault=Vault(b"v" * 32),
             engine=engine,
             cursor_secret=b"s",
             service_did="did:web:example.com",

@@ -1,0 +1,1 @@
+"""Methods of app.bsky.notification."""
