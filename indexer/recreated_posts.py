@@ -23,10 +23,10 @@ from storage.collections import (
     REPLY_PARENT,
     REPOST_SUBJECT,
 )
-from storage.outbox import put_outbox
 from storage.postgres.arrays import int_columns
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
+from storage.records.distant_replies import settle_distant_replies
 from storage.records.links import delete_links, find_packed
 from storage.records.record_rows import fetch_pieces
 from storage.records.stats import DELETIONS, StatsChange
@@ -104,6 +104,6 @@ def _make_stale(
         removed = delete_links(conn, edges)
         make_stale(conn, removed, [edges[row] for row in removed])
         if path == REPLY_PARENT:
-            # See storage.records.distant_replies: edges no longer lead to them.
-            put_outbox(conn, [(row.actor, collection, row.rkey) for row in removed])
+            # From the post, edges no longer lead to them.
+            settle_distant_replies(conn, ((row.actor, row.rkey) for row in removed))
         count_links(stats, removed, -1)

@@ -29,6 +29,7 @@ from protocol.errors import ProtocolError
 from protocol.events.frames import ERROR_OP, MESSAGE_OP, decode_frame
 from protocol.identity.did_document import LABELER_SERVICE, DidDocument
 from protocol.identity.keys import PublicKey
+from protocol.limits import MAX_INT
 from storage.postgres.pool import Conn, Pool
 from storage.postgres.transaction import retry_conflicts, whole_transaction
 from storage.records.interning import Interner
@@ -245,7 +246,8 @@ def _read_frame(raw: bytes, faults: Counter[LabelFault]) -> Message | None:
     if op != MESSAGE_OP or t != LABELS:
         return None
     seq, labels = body.get("seq"), body.get("labels")
-    if type(seq) is not int or seq < 0 or type(labels) is not list:
+    is_number = type(seq) is int and 0 <= seq <= MAX_INT
+    if not is_number or type(labels) is not list:
         faults[LabelFault.BAD_FRAME] += 1
         return None
     return Message(seq, labels)

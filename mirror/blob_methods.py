@@ -7,6 +7,7 @@ account's host.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -101,14 +102,17 @@ def _find_blobs(value: cbor.Value) -> Iterator[bytes]:
 def serve_blobs(app: AppView, server: XrpcServer) -> Handler:
     """Return the handler of com.atproto.sync.getBlob."""
 
-    def find_host(call: Call) -> str:
+    def find_host(cid: bytes, call: Call) -> str:
+        did = call.params["did"]
         with context_of(app, call).session() as session:
-            return find_repo_host(session, call.params["did"])
+            if session.taken_down.has_blob(did, cid):
+                raise _not_found()
+            return find_repo_host(session, did)
 
     async def get_blob(call: Call) -> Reply:
         did, text = call.params["did"], call.params["cid"]
         cid = _read_cid(text)
-        host = await server.run_handler(find_host, call)
+        host = await server.run_handler(partial(find_host, cid), call)
         headers = _HEADERS | {
             "ETag": f'"{text}"',
             "Content-Disposition": f'attachment; filename="{text}"',
@@ -128,7 +132,11 @@ def _read_cid(text: str) -> bytes:
     try:
         cid = cid_from_text(text)
     except InvalidEncodingError as error:
-        raise XrpcError("BlobNotFound", "Blob not found", 400) from error
+        raise _not_found() from error
     if not cid.startswith(BLOB_PREFIX):
-        raise XrpcError("BlobNotFound", "Blob not found", 400)
+        raise _not_found()
     return cid
+
+
+def _not_found() -> XrpcError:
+    return XrpcError("BlobNotFound", "Blob not found", 400)

@@ -35,6 +35,7 @@ from storage.private.push_registrations import (
     find_position,
     save_position,
 )
+from storage.private.sealing import DamagedItemError
 
 log = structlog.get_logger(__name__)
 
@@ -85,8 +86,16 @@ class PushSender:
 
     def read(self, due: Mapping[str, list[Device]]) -> list[Push]:
         """Return a request for each account with new notifications."""
-        found = (self._read(did, devices) for did, devices in due.items())
-        return [push for push in found if push is not None]
+        pushes: list[Push] = []
+        for did, devices in due.items():
+            try:
+                push = self._read(did, devices)
+            except DamagedItemError as error:
+                log.warning("push_unreadable", did=did, why=str(error))
+                continue
+            if push is not None:
+                pushes.append(push)
+        return pushes
 
     def _read(self, did: str, devices: list[Device]) -> Push | None:
         context = RequestContext(

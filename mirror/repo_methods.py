@@ -29,14 +29,19 @@ def get_record(session: Session, params: Params) -> dict[str, Any]:
     """Answer com.atproto.repo.getRecord."""
     repo = params["repo"]
     own = find_own_record(session.app, repo, params["collection"], params["rkey"])
-    if own is not None and params.get("cid", own.cid) == own.cid:
+    taken = session.taken_down
+    if (
+        own is not None
+        and params.get("cid", own.cid) == own.cid
+        and not taken.has_record(own.uri)
+    ):
         return {"uri": own.uri, "cid": own.cid, "value": to_json(own.value)}
     actor = session.find_actor(repo)
     state = State(session)
     did = refuse_repo(state, actor, repo)
     uri = f"at://{did}/{params['collection']}/{params['rkey']}"
     address = find_addresses(session.conn, [uri]).get(uri)
-    if address is not None:
+    if address is not None and not taken.has_record(uri):
         state.load_records([address])
     record = state.records.get(address) if address is not None else None
     if record is None or params.get("cid", record.cid) != record.cid:

@@ -166,8 +166,13 @@ def _finish(
 ) -> None:
     queue_records(conn, texts, work.returned)
     note_topics(conn, work.records, datetime.now(UTC))
-    posts = {a for _, a, _ in work.entries if a.collection == _POST}
-    settle_distant_replies(conn, ((post.actor, post.rkey) for post in posts))
+    # A document that is only made again changes no thread.
+    posts = {
+        (post.actor, post.rkey)
+        for _, post, cause in work.entries
+        if post.collection == _POST and cause != Cause.INDEXED
+    }
+    settle_distant_replies(conn, posts)
     if log_matches is not None and (new := choose_new(work.entries, work.records)):
         log_matches(conn, new)
     crashpoint(Crashpoint.OUTBOX_MATCHED)

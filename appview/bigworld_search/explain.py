@@ -36,7 +36,7 @@ _STATES: Final = {
 }
 _RULES: Final = {
     Condition.GONE: "the account is not active or was taken down",
-    Condition.REDACTED: "a labeler that you accept has taken it down",
+    Condition.REDACTED: "this service, or a labeler that you accept, has taken it down",
     Condition.OPTED_OUT: "the account asks to be shown to signed-in people only",
     Condition.LABELLED: "a label hides it",
     Condition.VIEWER_BLOCK: "you and the author block each other",

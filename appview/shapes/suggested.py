@@ -19,7 +19,7 @@ from appview.skeletons.suggestions import (
     suggested_feeds,
     suggested_packs,
 )
-from appview.views.known_followers import known_profile_view
+from appview.views.detailed_profile import known_profile_view
 from appview.views.named import generator_view
 from appview.views.profile import profile_view
 from appview.views.starter_pack import starter_pack_view

@@ -1,20 +1,20 @@
-"""Whole profiles: profileViewDetailed."""
+"""Whole profiles (profileViewDetailed), and profiles with known followers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from appview.hydration.actors import Actor
+from appview.hydration.known_followers import MAX_SHOWN
 from appview.hydration.records import STARTER_PACK, Record
 from appview.hydration.references import JOINED_VIA, PINNED_POST, reference_uri
 from appview.hydration.state import State
-from appview.rules import Place, decide_record
+from appview.rules import Place, decide_record, shown_actors
 from appview.views.blob_url import image_url
 from appview.views.checked import STRONG_REF, part_of
 from appview.views.common import present, text_of
-from appview.views.known_followers import with_known_followers
 from appview.views.named import starter_pack_view_basic
-from appview.views.profile import profile_view
+from appview.views.profile import profile_view, profile_view_basic
 from protocol.syntax import is_uri
 
 
@@ -22,7 +22,7 @@ def profile_view_detailed(state: State, actor: Actor) -> dict[str, Any]:
     """Return an account loaded by `load_profiles`."""
     record = state.profile_record(actor.id)
     view = profile_view(state, actor)
-    view = with_known_followers(state, actor.id, view)
+    view = _with_known_followers(state, actor.id, view)
     return view | present(
         banner=image_url(state, actor, actor.banner, "banner"),
         website=_website(record) if record else None,
@@ -46,6 +46,24 @@ def _pinned_post(state: State, record: Record) -> dict[str, Any] | None:
     if pinned is None or state.session.taken_down.hides(str(pinned["uri"])):
         return None
     return pinned
+
+
+def known_profile_view(state: State, actor: int) -> dict[str, Any]:
+    """Return an entry in a list of accounts, with its known followers."""
+    return _with_known_followers(state, actor, profile_view(state, state.actors[actor]))
+
+
+def _with_known_followers(
+    state: State, actor: int, view: dict[str, Any]
+) -> dict[str, Any]:
+    """Add the known followers to the view of an account, if they were loaded."""
+    known = state.known_followers.get(actor)
+    if not known or "viewer" not in view:
+        return view
+    shown = shown_actors(state, Place.FOLLOW, known[:MAX_SHOWN], beside=actor)
+    followers = [profile_view_basic(state, state.actors[other]) for other in shown]
+    counted = {"count": len(known), "followers": followers}
+    return {**view, "viewer": {**view["viewer"], "knownFollowers": counted}}
 
 
 def _website(record: Record) -> str | None:

@@ -14,7 +14,7 @@ from storage.private.private_items import (
     find_item,
     save_item,
 )
-from storage.private.sealing import Account, Vault
+from storage.private.sealing import Account, DamagedItemError, Vault
 
 _PAUSE: Final = timedelta(seconds=30)
 """Time between two looks at the notifications of an account."""
@@ -80,7 +80,11 @@ def claim_devices(
     ).fetchall()
     found: dict[str, list[Device]] = {}
     for number, subject, sealed in rows:
-        value = vault.account_by_id(number).open(Kind.PUSH, subject, sealed)
+        try:
+            value = vault.account_by_id(number).open(Kind.PUSH, subject, sealed)
+        except DamagedItemError:
+            # Of another secret: its account cannot be found.
+            continue
         device = Device(
             value["token"], value["platform"], value["appId"], value["ageRestricted"]
         )

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from appview.hydration.state import State
 from appview.paging import Page, SearchPages, Steps
 from appview.rules import Place, decide_record
-from appview.shapes.private_pages import private_source
+from appview.shapes.private.private_pages import private_source
 from appview.views.common import datetime_text
 from appview.views.post import NOT_FOUND_POST, POST_VIEW, gap_view, post_view
 from storage.private.private_items import Item, Kind

@@ -8,7 +8,7 @@ from appview.hydration.records import LIST
 from appview.hydration.state import State
 from appview.paging import Page, SearchPages, Steps
 from appview.rules import Place, decide_record
-from appview.shapes.private_pages import private_source, subject_of
+from appview.shapes.private.private_pages import private_source, subject_of
 from appview.views.named import list_view
 from storage.private.private_items import Kind
 from storage.records.addresses import find_addresses

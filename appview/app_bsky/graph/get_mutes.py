@@ -6,7 +6,7 @@ from typing import Final
 
 from appview.paging import SearchPages
 from appview.rules import Place
-from appview.shapes.private_accounts import private_accounts
+from appview.shapes.private.private_accounts import private_accounts
 from storage.private.mutes import FULL_MUTE
 from storage.private.private_items import Kind
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from appview.shapes.push_device import DeviceChange
+from appview.shapes.private.push_device import DeviceChange
 from storage.postgres.pool import Conn
 from storage.private.push_registrations import Device, save_device
 from storage.private.sealing import Account

@@ -12,7 +12,7 @@ from appview.session import context_of
 from network.server.admission import resting
 from network.xrpc.server import AuthMode, Call, XrpcServer
 from protocol.syntax import INVALID_HANDLE
-from storage.records.repo_listing import list_collections
+from storage.repos.repo_listing import list_collections
 
 
 class _DescribeRepo:

@@ -15,7 +15,7 @@ from protocol.data.cid import cid_for, cid_to_text
 from protocol.data.json_form import to_json
 from storage.records.addresses import Address, find_collections
 from storage.records.record_rows import PAGE_BYTES, fetch_pieces
-from storage.records.repo_listing import Key, Position, list_keys, position_after
+from storage.repos.repo_listing import Key, Position, list_keys, position_after
 
 
 def _list(session: Session, params: Params) -> dict[str, Any]:
@@ -42,16 +42,18 @@ def _list(session: Session, params: Params) -> dict[str, Any]:
         after=before,
     )
     values = _fetch(session, actor, collection, keys[:limit])
-    shown = keys[: len(values)]
+    read = keys[: len(values)]
+    uris = [f"at://{did}/{nsid}/{key.text}" for key in read]
     records = [
         {
-            "uri": f"at://{did}/{nsid}/{key.text}",
+            "uri": uri,
             "cid": cid_to_text(cid_for(value)),
             "value": to_json(decode(value)),
         }
-        for key, value in zip(shown, values, strict=True)
+        for uri, value in zip(uris, values, strict=True)
+        if not session.taken_down.has_record(uri)
     ]
-    more = [*position_after(shown, before)] if len(shown) < len(keys) else None
+    more = [*position_after(read, before)] if len(read) < len(keys) else None
     return {"records": records, **cursors.seal(more)}
 
 
@@ -79,6 +81,7 @@ def _list_own(
     records = [
         {"uri": own[rkey].uri, "cid": own[rkey].cid, "value": to_json(own[rkey].value)}
         for rkey in rkeys[begin:end]
+        if not session.taken_down.has_record(own[rkey].uri)
     ]
     return {"records": records, **cursors.seal([end] if end < len(rkeys) else None)}
 

@@ -144,6 +144,7 @@ class World:
             assert found.ok, found.fault
             actor = self.interner.actors([writer.did])[writer.did]
             assert count_wrong_distant_replies(self.conn, actor) == 0
+            self.conn.rollback()
         held = dump(self.conn)
         held["documents"] = self._dump_documents()
         return held

@@ -161,6 +161,7 @@ def test_known_paths_are_what_the_walk_gives() -> None:
         ("app.bsky.feed.postgate", {"post": URI}),
         ("app.bsky.feed.threadgate", {"post": URI}),
         ("app.bsky.graph.verification", {"subject": DID}),
+        ("app.bsky.actor.profile", {"joinedViaStarterPack": reference}),
     ]
     walked = {(nsid, link[0]) for nsid, value in samples for link in find_links(value)}
     assert walked == set(PATHS.values())

@@ -17,11 +17,16 @@ CATALOG: Final = Catalog.load()
 MARKER: Final = "zorilla"
 """A word in everything of the account and the records that are taken down."""
 MAL: Final = did("mal")
-_IDENTITY: Final = ("com.atproto.identity.", "com.atproto.sync.", "com.atproto.repo.")
+_IDENTITY: Final = (
+    "com.atproto.identity.",
+    "com.atproto.lexicon.",
+    "com.atproto.repo.",
+    "com.atproto.sync.",
+)
 """Methods of the mirror and the directory, which takedowns of records leave alone."""
 _PAGES: Final = 10
+_ABSENT: Final = ("#threadItemNotFound", "#threadItemBlocked")
 _GONE: Final = ("notFound", "blocked", "detached")
-_NO_POST: Final = "app.bsky.unspecced.defs#threadItemNotFound"
 
 
 def fill(world: World) -> dict[str, str]:
@@ -115,7 +120,6 @@ class Focus:
             "feed": feed if "getFeedGenerator" in nsid else uris["feed_latest"],
             "feeds": [feed, uris["feed_latest"]],
             "list": made,
-            "nsid": "app.bsky.feed.post",
             "pathToOther": "reply.root.uri",
             "q": "quokka",
             "query": "quokka",
@@ -178,8 +182,9 @@ def traces(value: Any, subjects: Collection[str]) -> Iterator[str]:
     if isinstance(value, Mapping):
         if any(value.get(mark) is True for mark in _GONE):
             return
-        inside = value.get("value")
-        if isinstance(inside, Mapping) and inside.get("$type") == _NO_POST:
+        # An item of a thread whose post is not there.
+        item = value.get("value")
+        if isinstance(item, Mapping) and str(item.get("$type")).endswith(_ABSENT):
             return
         for key, inner in value.items():
             if key in ("record", "value") and "$type" in inner and "uri" not in inner:

@@ -15,7 +15,12 @@ from labeler_world import LABELER, OTHER, START, Keys, Labeler, resign
 from small_world import did
 
 from labels.label_rows import load_position, stream_states
-from labels.label_stream import SUBSCRIBE_LABELS, LabelStream, RestartedError
+from labels.label_stream import (
+    SUBSCRIBE_LABELS,
+    LabelStream,
+    RestartedError,
+    follow_labelers,
+)
 from labels.signed_label import MAX_VALUE_BYTES, LabelFault, label_fields
 from network.errors import UnreachableError
 from network.http.client import Fetcher
@@ -24,7 +29,7 @@ from network.server.listener import serving
 from network.streams.stream_events import StreamTimes
 from network.streams.stream_server import StreamServer
 from network.xrpc.server import XrpcServer
-from protocol.events.frames import encode_error_frame, encode_frame
+from protocol.events.frames import decode_frame, encode_error_frame, encode_frame
 from protocol.identity.keys import PrivateKey
 from protocol.lexicon import Catalog
 from storage.postgres.pool import Conn, Pool
@@ -112,8 +117,12 @@ async def test_faulty_labels_are_counted_and_spare_their_neighbors(
     await labeler.send(good, *faulty.values())
     assert stored(conn) == {(POST, "good"): False}
     assert drops(conn) == dict.fromkeys(map(str, faulty), 1)
-    await labeler.stream.take([b"garbage", encode_frame("#labels", {"seq": "x"})])
-    assert drops(conn)[LabelFault.BAD_FRAME] == 2
+    # A sequence number of 64 bits without a sign.
+    small = encode_frame("#labels", {"labels": [], "seq": 0})
+    huge = small.replace(b"\x63seq\x00", b"\x63seq\x1b" + b"\xff" * 8)
+    assert decode_frame(huge).body["seq"] == 2**64 - 1
+    await labeler.stream.take([b"garbage", encode_frame("#labels", {"seq": "x"}), huge])
+    assert drops(conn)[LabelFault.BAD_FRAME] == 3
     more = [
         resign(good, key, val=""),
         resign(good, key, val="a\0b"),
@@ -281,3 +290,30 @@ async def test_an_unreachable_labeler_is_retried_and_shown(
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     assert "localhost:9" in error
+
+
+class _Broken(LabelStream):
+    async def run(self) -> None:
+        raise ZeroDivisionError
+
+
+async def test_labelers_are_followed_until_the_stop(
+    conn: Conn, pool: Pool, interner: Interner, fetcher: Fetcher
+) -> None:
+    keys: Any = Keys({LABELER: PrivateKey.generate("k256")}, url="http://localhost:9")
+    stop = asyncio.Event()
+    streams = [LabelStream(LABELER, fetcher, keys, pool, interner)]
+    following = asyncio.create_task(follow_labelers(streams, stop))
+    await asyncio.sleep(0.1)
+    assert not following.done()
+    stop.set()
+    with anyio.fail_after(10):
+        await following
+    # A bug ends the process instead of one labeler in silence.
+    streams.append(_Broken(OTHER, fetcher, keys, pool, interner))
+    with anyio.fail_after(10), pytest.raises(ZeroDivisionError):
+        await follow_labelers(streams, asyncio.Event())
+    with anyio.fail_after(10):
+        stopped = asyncio.Event()
+        stopped.set()
+        await follow_labelers([], stopped)

@@ -11,9 +11,11 @@ from appview_world import Provider, RefusedError, serve_world
 from small_world import PICTURE, SERVICE, World, did
 from small_world import fill as fill_small
 
+from appview.takedowns import TakedownCache
 from mirror import blob_methods, block_methods
 from protocol.data.cid import cid_for, cid_to_text, raw_cid_for
 from protocol.repo.car import read_car
+from storage.private.takedowns import take_down, undo_takedown
 from storage.records import collection_repos
 
 BY_COLLECTION = "com.atproto.sync.listReposByCollection"
@@ -48,7 +50,7 @@ def blob(number: int) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def provider(databases: Any) -> Iterator[Provider]:
     url = databases.make("index")
-    with serve_world(url, fill) as provider:
+    with serve_world(url, fill, takedowns=TakedownCache(0)) as provider:
         yield provider
     databases.drop(url)
 
@@ -169,6 +171,31 @@ def test_list_blobs_since_the_held_revision_is_empty(provider: Provider) -> None
     with pytest.raises(RefusedError) as refused:
         provider.get(LIST_BLOBS, did=did("dan"))
     assert refused.value.name == "RepoDeactivated"
+
+
+def test_taken_down_records_are_not_served(provider: Provider) -> None:
+    feeds = {"repo": SERVICE, "collection": "app.bsky.feed.generator"}
+    plants = {"repo": did("bob"), "collection": PLANT}
+    own = len(provider.get(LIST_RECORDS, **feeds)["records"])
+    subjects = {
+        f"at://{did('bob')}/{PLANT}/self": plants | {"rkey": "self"},
+        provider.uris["own_latest"]: feeds | {"rkey": "latest"},
+    }
+    with psycopg.connect(provider.database) as conn:
+        for subject in subjects:
+            take_down(conn, subject, operator="me", reason="law")
+    try:
+        assert len(provider.pages(LIST_RECORDS, "records", **plants, limit=4)) == 8
+        assert len(provider.pages(LIST_RECORDS, "records", **feeds)) == own - 1
+        for query in subjects.values():
+            with pytest.raises(RefusedError):
+                provider.get("com.atproto.repo.getRecord", **query)
+    finally:
+        with psycopg.connect(provider.database) as conn:
+            for subject in subjects:
+                undo_takedown(conn, subject, operator="me", reason="")
+    for query in subjects.values():
+        assert provider.get("com.atproto.repo.getRecord", **query)["value"]
 
 
 def test_get_blocks_returns_commit_nodes_and_records(provider: Provider) -> None:

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from appview import foreign_blobs
 from appview.foreign_blobs import Blob, ForeignBlobs
 from appview.network_reads import Identity, Offline, Online
+from appview.takedowns import TakedownCache
 from network.errors import (
     DidNotFoundError,
     DidTombstonedError,
@@ -33,6 +34,7 @@ from network.http.policy import Policy
 from network.identity.lexicon_source import PublishedLexicon
 from network.server.listener import serving_in_thread
 from protocol.data.cid import cid_for, cid_to_text, raw_cid_for
+from storage.private.takedowns import blob_subject, take_down, undo_takedown
 
 DESCRIBE = "com.atproto.repo.describeRepo"
 RESOLVE_DID = "com.atproto.identity.resolveDid"
@@ -91,7 +93,7 @@ def network() -> FakeNetwork:
 @pytest.fixture(scope="module")
 def provider(databases: Any, network: FakeNetwork) -> Iterator[Provider]:
     url = databases.make("index")
-    with serve_world(url, network=network) as provider:
+    with serve_world(url, network=network, takedowns=TakedownCache(0)) as provider:
         yield provider
     databases.drop(url)
 
@@ -253,6 +255,23 @@ def test_blobs_that_the_host_lacks_or_forges_are_refused(
     assert ask("dan") == (400, "RepoDeactivated")
     assert ask("nobody") == (400, "RepoNotFound")
     assert len(host.calls) == calls
+
+
+def test_taken_down_blob_is_not_even_fetched(
+    provider: Provider, host: FakeHost
+) -> None:
+    alice = {"did": did("alice"), "cid": CID}
+    subject = blob_subject(did("alice"), raw_cid_for(HTML))
+    with psycopg.connect(provider.database) as conn:
+        take_down(conn, subject, operator="me", reason="law")
+    refused = refusal(lambda: provider.ask(GET_BLOB, **alice))
+    assert refused == (400, "BlobNotFound")
+    assert host.calls == []
+    # The same blob of another account is another subject.
+    assert provider.ask(GET_BLOB, did=did("bob"), cid=CID)[0] == HTML
+    with psycopg.connect(provider.database) as conn:
+        undo_takedown(conn, subject, operator="me", reason="")
+    assert provider.ask(GET_BLOB, **alice)[0] == HTML
 
 
 async def test_refused_blob_leaves_no_spool() -> None:

@@ -161,6 +161,19 @@ def test_settings_of_pushes_and_the_end_of_a_registration(phone: Phone) -> None:
     assert phone.send(Client([200])) == []
 
 
+def test_unreadable_rows_do_not_stop_others(phone: Phone) -> None:
+    phone.register()
+    phone.register(token="lost")
+    with psycopg.connect(phone.provider.database) as conn:
+        conn.execute(
+            "UPDATE private_item SET sealed = 'x' WHERE ctid ="
+            " (SELECT max(ctid) FROM private_item WHERE kind = 11)"
+        )
+    phone.touch(-10, "ada")
+    [body] = phone.send(Client([200]))
+    assert len(body["devices"]) == 1
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -49,6 +49,7 @@ def test_did_is_created_with_every_service_and_moves_with_the_provider(
     def endpoints() -> dict[str, str]:
         document = httpx.get(f"{plc_url}/{did}").json()
         found = parse_did_document(document, Did(did))
+        assert found.label_key is not None, "labels are verified with it"
         return {service.id: service.endpoint for service in found.services}
 
     names = {f"#{name}" for name in SERVICES}

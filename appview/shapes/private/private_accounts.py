@@ -5,7 +5,7 @@ from __future__ import annotations
 from appview.hydration.state import State
 from appview.paging import Page, SearchPages, Steps
 from appview.rules import Place, shown_actors
-from appview.shapes.private_pages import private_source, subject_of
+from appview.shapes.private.private_pages import private_source, subject_of
 from appview.views.profile import profile_view
 from storage.private.private_items import Kind
 from storage.records.addresses import find_actors

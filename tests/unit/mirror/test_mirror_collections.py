@@ -15,7 +15,7 @@ from storage import migrate
 from storage.postgres.pool import Conn
 from storage.records.collection_repos import fetch_held, list_holders
 from storage.records.interning import Interner
-from storage.records.repo_listing import list_collections
+from storage.repos.repo_listing import list_collections
 
 RECIPE, OTHER = "org.example.recipe", "org.example.other"
 

@@ -1,0 +1,1 @@
+"""Answers from private state, and changes of it."""
