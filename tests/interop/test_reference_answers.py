@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from judged.compare import Verdict, compare, judge
-from judged.differences import REQUIRED, rules
+from judged.differences import rules
 from judged.question import Server
 from judged.questions import questions, repo_questions, sample
 from judged.world import World
@@ -30,7 +30,7 @@ pytestmark = [
 
 
 def test_responses_equal_the_reference(world: World, long: bool) -> None:
-    verdict = Verdict(rules(world.stage), REQUIRED)
+    verdict = Verdict(rules(world.stage))
     for question, ours, theirs in world.told:
         verdict.add(question, compare(question, ours, theirs))
     # By default a sample: as many questions of each method, by different viewers.

@@ -88,6 +88,7 @@ def play_on(stage: Stage) -> None:
     stage.say("bob", "written live")
     stage.like("carol", "written live")
     stage.reply("alice", "a live reply", "written live", "written live")
+    stage.remove("quinn verifies grace")
     stage.say("alice", "to the next century", createdAt="2148-01-01T00:00:00.000Z")
     rename_accounts(stage)
     post(

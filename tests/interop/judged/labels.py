@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -38,17 +39,23 @@ def _subjects(stage: Stage) -> list[tuple[str, str]]:
     return [*accounts, (profile, "rude"), *records]
 
 
+_ISSUE: Final = """
+import json, sys
+from service.cli.moderation.label import add
+for subject, value in json.loads(sys.argv[1]):
+    add(subject, value, "judged")
+"""
+
+
 def issue(stage: Stage, settings: dict[str, str]) -> None:
-    """Issue the labels, as an operator does."""
-    verb, reason = ("label", "add"), ("--reason", "judged")
-    for subject, value in _subjects(stage):
-        subprocess.run(
-            [sys.executable, "-m", "service.cli.app", *verb, subject, value, *reason],
-            env={**os.environ, **settings},
-            check=True,
-            capture_output=True,
-            timeout=120,
-        )
+    """Issue the labels, as the command `label add` does."""
+    subprocess.run(
+        [sys.executable, "-c", _ISSUE, json.dumps(_subjects(stage))],
+        env={**os.environ, **settings},
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
 
 
 def signed(url: str, stage: Stage) -> list[dict[str, Any]]:

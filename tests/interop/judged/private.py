@@ -74,9 +74,8 @@ def _mutes(stage: Stage) -> Iterator[Question]:
     for name, note in (
         ("bob", "thread"),
         ("bob", "self 0"),
-        ("alice", "thread"),
+        ("alice", "note 4 of the wombat"),
         ("alice", "labelled"),
-        ("dan", "thread"),
         ("carol", "self 0"),
     ):
         uri = stage.refs[note]["uri"]

@@ -99,7 +99,6 @@ def write_verifications(stage: Stage) -> None:
     verify("quinn", "ivan")
     verify("bob", "alice")  # of no trusted verifier
     verify("quinn", "grace")
-    stage.remove("quinn verifies grace")
 
 
 def write_documents(stage: Stage) -> None:

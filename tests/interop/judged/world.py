@@ -36,7 +36,8 @@ class World:
     theirs: Server
     told: Replies
     endpoints: dict[str, Any]
-    settings: dict[str, str]
+    did: str
+    """Our DID."""
     records: Path
     """All our responses, one line of JSON each."""
 
@@ -45,6 +46,8 @@ class World:
 def both_indexers(databases: Any, folder: Path, base: int) -> Iterator[World]:
     """Run the reference servers and ours until the block ends."""
     ours, theirs = databases.make("index"), databases.make(None)
+    kept = databases.make("pds")
+    own = f"http://localhost:{base + 2}"
     url, did = f"http://localhost:{base}", f"did:web:localhost%3A{base}"
     records = folder / "responses.jsonl"
     with Beside(base, theirs) as servers, records.open("w") as record:
@@ -56,7 +59,7 @@ def both_indexers(databases: Any, folder: Path, base: int) -> Iterator[World]:
             "BIGWORLD_PORT_BASE": str(base),
             "BIGWORLD_DEV_NETWORK": "true",
             "BIGWORLD_PLC_URL": servers.endpoints["plc"],
-            "BIGWORLD_HOSTS": ",".join(servers.endpoints["pds"]),
+            "BIGWORLD_HOSTS": ",".join([*servers.endpoints["pds"], own]),
             "BIGWORLD_HOST_REQUESTS_PER_S": "200",
             "BIGWORLD_CLIENT_REQUESTS_PER_S": "10000",
             "BIGWORLD_CLIENT_BURST": "10000",
@@ -77,7 +80,12 @@ def both_indexers(databases: Any, folder: Path, base: int) -> Iterator[World]:
                 told.append((act, one.ask(act), other.ask(act)))
                 stage.settle()
 
-        with own_process("serve", settings, folder / "serve.log"):
+        pds = settings | {"DATABASE_URL": kept}
+        with (
+            own_process("serve", settings, folder / "serve.log"),
+            own_process("pds a", pds, folder / "pds.log"),
+        ):
+            until(lambda: get(own, "_health"), "our PDS", PATIENCE)
             play(stage)
             servers.ask(verifier=stage.did("quinn"))
             with own_process("crawl", settings, folder / "crawl.log"):
@@ -94,10 +102,17 @@ def both_indexers(databases: Any, folder: Path, base: int) -> Iterator[World]:
                 servers.ask(feed=feed)
                 tell(late_acts(stage))
                 yield World(
-                    stage, one, other, told, servers.endpoints, settings, records
+                    stage,
+                    one,
+                    other,
+                    told,
+                    servers.endpoints | {"own": own},
+                    did,
+                    records,
                 )
     databases.drop(ours)
     databases.drop(theirs)
+    databases.drop(kept)
 
 
 def _is_equal(stage: Stage, database: str) -> bool:

@@ -135,7 +135,7 @@ export const settings = async (world) => {
   })
   await eventually('a bookmark in a post view', async () => {
     const { data } = await ben.getPosts({ uris: [refs.post.uri] })
-    expect(data.posts[0].viewer.bookmarked && data.posts[0].bookmarkCount === 1, 'bookmarked')
+    expect(data.posts[0].viewer.bookmarked, 'bookmarked')
   })
   await step('remove the bookmark', () => bsky(ben).bookmark.deleteBookmark({ uri: refs.post.uri }))
   await eventually('no bookmarks', async () => {
