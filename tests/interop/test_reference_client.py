@@ -102,7 +102,7 @@ def test_reference_client_passes_on_a_reference_pds_of_ours(
 
 
 def test_reference_client_passes_by_atproto_proxy(world: World) -> None:
-    # Their PDS forwards no putPreferences by the header, whatever it names.
+    # Their PDS forwards no putPreferences by the header, for any service.
     first, second = world.endpoints["pds"]
     proxy = f"{world.endpoints['appview']['did']}#bsky_appview"
     theirs = visit(Route(second, ".two.test", proxy), "theirproxied")
