@@ -40,6 +40,8 @@ class World:
     """Our DID."""
     records: Path
     """All our responses, one line of JSON each."""
+    ours_database: str
+    theirs_database: str
 
 
 @contextmanager
@@ -109,6 +111,8 @@ def both_indexers(databases: Any, folder: Path, base: int) -> Iterator[World]:
                     servers.endpoints | {"own": own},
                     did,
                     records,
+                    ours,
+                    theirs,
                 )
     databases.drop(ours)
     databases.drop(theirs)
