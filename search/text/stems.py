@@ -61,6 +61,8 @@ _OF_SCRIPT: Final = (
 _SHORTEST: Final = 4
 _SHORTEST_SOUGHT: Final = 3
 _CACHED_WORDS: Final = 20_000
+_REMEMBERED: Final = 50_000
+"""Words of a language whose lexemes are kept."""
 _stemmers: Final = local()
 
 
@@ -109,14 +111,30 @@ def document_stems(tokens: Iterable[str], langs: Iterable[str]) -> set[str]:
 
     Two languages are read at most: the detected one comes first.
     """
-    words = list(dict.fromkeys(tokens))
+    words = set(tokens)
     known = [lang for lang in dict.fromkeys(langs) if lang in STEMMED_LANGUAGES]
-    return {
-        stem_lexeme(lang, stem)
-        for lang in known[:_MAX_LANGUAGES]
-        for stem in stem_tokens(words, lang)
-        if stem is not None
-    }
+    found: set[str | None] = set()
+    for lang in known[:_MAX_LANGUAGES]:
+        found.update(map(_lexemes_of(lang).__getitem__, words))
+    return {lexeme for lexeme in found if lexeme is not None}
+
+
+class _Lexemes(dict[str, str | None]):
+    """The lexeme of the stem of each word in a language, filled when needed."""
+
+    def __init__(self, lang: str) -> None:
+        self._lang = lang
+
+    def __missing__(self, word: str) -> str | None:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        stem = stem_tokens([word], self._lang)[0]
+        lexeme = None if stem is None else stem_lexeme(self._lang, stem)
+        self[word] = lexeme
+        return lexeme
+
+
+_lexemes_of: Final = cache(_Lexemes)
 
 
 def stem_lexeme(lang: str, stem: str) -> str:
