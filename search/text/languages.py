@@ -217,6 +217,11 @@ def _tell_danish(chances: dict[str, float], text: str) -> None:
             chances[lang] *= 3.0 ** min(sign, 3)
 
 
+def load_model() -> None:
+    """Load the model now, so that the first text does not wait for it."""
+    _model()
+
+
 @cache
 def _model() -> Any:
     import fasttext
