@@ -40,11 +40,15 @@ def stop_event() -> asyncio.Event:
     return event
 
 
-async def serve_until_stopped(app: ASGIApp, config: Config, port: int) -> None:
-    """Serve `app` until a stop signal."""
+async def serve_until_stopped(
+    app: ASGIApp, config: Config, port: int, *, is_shared: bool = False
+) -> None:
+    """Serve `app` until a stop signal; other processes may share its port."""
     stop = stop_event()
     limits = ConnectionLimits(proxies=config.trusted_proxies)
-    async with serving(app, config.bind, port, limits=limits) as url:
+    async with serving(
+        app, config.bind, port, limits=limits, is_shared=is_shared
+    ) as url:
         log.info("serving", url=url)
         await stop.wait()
     log.info("stopped", port=port)
