@@ -16,6 +16,7 @@ from protocol.syntax import Did
 CREATE_ACCOUNT = "com.atproto.server.createAccount"
 CREATE_SESSION = "com.atproto.server.createSession"
 GET_SESSION = "com.atproto.server.getSession"
+INVITE_CODES = "com.atproto.server.getAccountInviteCodes"
 RESOLVE_HANDLE = "com.atproto.identity.resolveHandle"
 
 
@@ -88,7 +89,10 @@ def test_invite_code_is_required_if_set(world: World) -> None:
         for code in ({}, {"inviteCode": "open"}, {"inviteCode": "\u00f6"}):
             answer = server.post(CREATE_ACCOUNT, fields | code)
             assert (answer.status, answer.error) == (400, "InvalidInviteCode")
-        sign_up(server, "carol.invite.test", inviteCode="open-sesame")
+        carol = sign_up(server, "carol.invite.test", inviteCode="open-sesame")
+        # The code is the operator's: it is no account's to give away.
+        assert server.get(INVITE_CODES).status == 401
+        assert carol.get(INVITE_CODES).json == {"codes": []}
 
 
 def test_sign_ups_are_limited(world: World) -> None:
