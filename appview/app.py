@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from appview.network_reads import NetworkReads, Offline
 from appview.takedowns import TakedownCache
+from network.server.shared_buckets import SharedBuckets
 from network.server.spool import Spooler
 from search.engines.contract import SearchEngine
 from storage.postgres.pool import Conn, Pool
@@ -107,6 +108,8 @@ class AppView:
     takedowns: TakedownCache = field(default_factory=TakedownCache)
     sends_pushes: bool = False
     """True if notifications of registered devices are sent to a webhook."""
+    shared_buckets: SharedBuckets | None = None
+    """The rate limits that all processes behind one port have in common."""
     keeps_events: bool = False
     """True if there is an event log for streams."""
     network: NetworkReads = field(default_factory=Offline)

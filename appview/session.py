@@ -138,12 +138,14 @@ class Session:
 
     def find_actor(self, identifier: str) -> int | None:
         """Return the actor id of a known DID or handle."""
-        if not is_did(identifier):
-            did = find_handles(self.conn, [identifier]).get(identifier.lower())
-            if did is None:
-                return None
-            identifier = did
-        return find_actors(self.conn, [identifier]).get(identifier)
+        did = self.find_did(identifier)
+        return None if did is None else find_actors(self.conn, [did]).get(did)
+
+    def find_did(self, identifier: str) -> str | None:
+        """Return a DID as it is, and the DID of a known handle."""
+        if is_did(identifier):
+            return identifier
+        return find_handles(self.conn, [identifier]).get(identifier.lower())
 
 
 def context_of(app: AppView, call: Call) -> RequestContext:

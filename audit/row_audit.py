@@ -20,6 +20,7 @@ from indexer.row_writes import keep_first_seen
 from storage.postgres.pool import Conn
 from storage.postgres.transaction import require_idle
 from storage.records.collection_repos import fetch_held
+from storage.records.distant_replies import count_wrong_distant_replies
 from storage.records.interning import Interner
 from storage.records.links import (
     DEFAULT_PARTITION,
@@ -31,6 +32,7 @@ from storage.records.links import (
 )
 from storage.records.listing import fetch_listed
 from storage.records.record_rows import iter_pages
+from storage.records.removed_verifications import count_surplus_removals
 from storage.records.rows import RowTable, count_rows_of, fetch_rows
 from storage.records.uncounted_links import count_uncounted_of, find_aside
 
@@ -39,6 +41,8 @@ MOST_LINK_BYTES: Final = 256 * 1024**2
 
 _ERRORS: Final = "index_error"
 _LISTED: Final = "listed_record"
+_DISTANT: Final = "distant_reply"
+_REMOVED: Final = "removed_verification"
 _HOLDERS: Final = "collection_repo"
 # Later than any record: dated rows hold their own time, and edges are compared with
 # the latest possible one.
@@ -183,6 +187,8 @@ class _Audit:
             held = {**held, **links}
         else:
             held = {**held, DEFAULT_PARTITION: count_default_links_of(conn, actor)}
+        self.wrong[_DISTANT] += count_wrong_distant_replies(conn, actor)
+        self.wrong[_REMOVED] += count_surplus_removals(conn, actor)
         for name, number in held.items():
             self.wrong[name] += max(0, number - self._expected[name])
 

@@ -299,13 +299,17 @@ class FakeAccounts:
             cid = self._write(member, _SELF, self._record(member, PROFILE, self._now))
             prev = member.tree.put(_SELF, cid)
             return _Change("create" if prev is None else "update", _SELF, cid, prev)
-        kind = rng.choices(list(_SHARES), list(_SHARES.values()))[0]
+        kind = self._kind()
         # Keys are unique as long as each commit has its own microsecond.
         key = f"{kind}/{tid_from_int((self._now + step) << 10 | 1)}".encode()
         cid = self._write(member, key, self._record(member, kind, self._now))
         member.live.append(key)
         member.tree.put(key, cid)
         return _Change("create", key, cid, None)
+
+    def _kind(self) -> str:
+        """Draw the collection of a new record."""
+        return self._rng.choices(list(_SHARES), list(_SHARES.values()))[0]
 
     def _commit_frame(
         self,

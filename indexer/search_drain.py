@@ -12,6 +12,7 @@ from search.drain import LogMatches, drain_outbox
 from search.engines.contract import EngineUnavailableError, SearchEngine
 from search.engines.external import ExternalEngine
 from search.rebuild import adopt_engine, work_beside
+from search.text.languages import load_model
 from storage.postgres.polling_thread import PollingThread
 from storage.postgres.pool import Pool
 
@@ -67,6 +68,7 @@ class _Drain:
         limit = _BATCH_OUTSIDE if engine.external else _BATCH
         with self._pool.connection() as conn:
             if not self._adopted:
+                load_model()
                 adopt_engine(conn, engine)
                 self._adopted = True
             drained = drain_outbox(conn, engine, TEXTS, limit, self._log_matches)

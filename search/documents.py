@@ -6,8 +6,9 @@ to index them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from storage.records.addresses import Address
 
@@ -73,6 +74,9 @@ class RecordDocument:
     """Start of the quoted posts' texts, as they are in the index."""
     detected: str = ""
     """Language of the text (search.text.languages), `und` if unknown."""
+    _terms: Any = field(default=None, init=False, repr=False, compare=False)
+    """Terms that were read (search.terms): index, matcher and explanations share them.
+    """
 
 
 @dataclass(frozen=True, slots=True)

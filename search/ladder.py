@@ -27,9 +27,11 @@ from search.query.nodes import (
     Words,
     all_of,
     any_of,
+    filters,
     required,
 )
-from search.text.stems import MARK, query_stems
+from search.text.languages import UNKNOWN
+from search.text.stems import query_stems, stem_lexeme
 from search.text.words import is_unspaced
 
 _SHORTEST_PREFIX: Final = 3
@@ -221,9 +223,17 @@ def _with_stem(part: Node, langs: Sequence[str]) -> Node:
     if not isinstance(part, Words) or len(part.tokens) != 1 or part.prefix:
         return part
     word = part.tokens[0]
-    stems = query_stems(word, langs)
-    forms = [part, *(Words((MARK + stem,)) for stem in stems)]
-    return any_of(*forms, *(Words((stem,)) for stem in stems if stem != word))
+    plain: dict[str, list[str]] = {}
+    forms: list[Node] = [part]
+    for lang, stem in query_stems(word, langs).items():
+        forms.append(Words((stem_lexeme(lang, stem),)))
+        if stem != word:
+            plain.setdefault(stem, []).append(lang)
+    # A document has no mark for a word that is its own stem.
+    for stem, its_langs in plain.items():
+        allowed = any_of(*filters(Kind.LANG, (*its_langs, UNKNOWN)))
+        forms.append(all_of(Words((stem,)), allowed))
+    return any_of(*forms)
 
 
 def _begin_last(parts: Sequence[Node], is_common: Callable[[str], bool]) -> list[Node]:

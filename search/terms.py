@@ -29,12 +29,17 @@ class Terms:
 
 
 def read_terms(document: RecordDocument) -> Terms:
-    """Return the terms of a record."""
+    """Return the terms of a record, which are read once."""
+    known: Terms | None = document._terms
+    if known is not None:
+        return known
     texts = {name: getattr(document, name) for name in FIELDS}
-    return Terms(
+    terms = Terms(
         {name: tokenize(text) for name, text in texts.items() if text},
         frozenset(_filters(document)),
     )
+    object.__setattr__(document, "_terms", terms)
+    return terms
 
 
 def _filters(document: RecordDocument) -> list[Filter]:

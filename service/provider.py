@@ -6,7 +6,7 @@ This module is the composition root of the read side.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, nullcontext
 from typing import Any
 
 from anyio import CapacityLimiter
@@ -55,6 +55,7 @@ from service.runtime.secrets import (
     label_key,
     private_vault,
 )
+from service.runtime.serving_process import ALONE, ServingProcess
 from service.web.image_cache import ImageCache
 from service.web.images import IMAGE_LIMITS, Images
 from service.web.moderation_page import moderation_routes
@@ -93,6 +94,8 @@ FEED_SERVICE_LIMITS = HostLimits(rate=50, burst=100, concurrency=16, max_wait=5)
 MAX_WAIT_S = 1.0
 """Seconds that a request waits for a connection before it gets a 503."""
 _START_S = 30.0
+_MAX_SPOOLED = 2 * 1024**3
+"""Bytes of spooled replies of all processes."""
 _MORE_CONNECTIONS = 8
 """Connections for event streams and spools, besides those of the handler threads."""
 
@@ -141,6 +144,7 @@ def make_appview(
     resolver: IdentityResolver,
     fetcher: Fetcher,
     blob_fetcher: Fetcher,
+    process: ServingProcess = ALONE,
 ) -> AppView:
     """Return the read side with its dependencies.
 
@@ -162,9 +166,11 @@ def make_appview(
         service_did=config.provider_did,
         resolve_handle=resolve_handle,
         fetch_skeleton=ForeignFeeds(resolver, fetcher),
-        request_crawl=CrawlRequests(pool, fetcher, crawl_settings(config)),
+        request_crawl=CrawlRequests(
+            pool, fetcher, crawl_settings(config), shared=process.buckets
+        ),
         export_repo=open_export,
-        spooler=Spooler(folder=config.home),
+        spooler=Spooler(total=_MAX_SPOOLED // process.count, folder=config.home),
         cdn_url_pattern=config.cdn_url_pattern,
         video_url_pattern=config.video_url_pattern,
         trusted_verifiers=config.trusted_verifiers,
@@ -174,6 +180,7 @@ def make_appview(
             check_email_confirmed=config.check_email_confirmed,
         ),
         sends_pushes=config.push_webhook_url is not None,
+        shared_buckets=process.buckets,
         keeps_events=config.event_log,
         network=Online(
             resolver,
@@ -219,7 +226,7 @@ def make_server(
     check_token = ServiceAuthenticator(
         resolver,
         audiences(config),
-        jti_store=ThreadedJtiStore(use_once, threads),
+        jti_store=ThreadedJtiStore(use_once, threads, shared=app.shared_buckets),
         use_policy=config.token_use,
         is_active=is_active,
         lxm=TOKEN_METHODS,
@@ -229,7 +236,7 @@ def make_server(
     server = XrpcServer(
         Catalog.load(),
         authenticate=check_token,
-        guard=RequestGuard(config.guard_policy),
+        guard=RequestGuard(config.guard_policy, shared=app.shared_buckets),
         observe=observe,
         check_output=check_output,
         title="Bigworld provider",
@@ -250,12 +257,14 @@ def create_app(
     operator_routes: Sequence[Route] = (),
     observe: Callable[[str, int, float], None] | None = None,
     check_output: bool = False,
+    process: ServingProcess = ALONE,
 ) -> Starlette:
     """Return the provider on the index at `url`; pools close with the app.
 
     Private state is in the database at `private_url`, by default beside the index.
 
-    `operator_routes` require the operator's password.
+    `operator_routes` require the operator's password. With several processes the first
+    one does what must be done once.
     """
     resources = ExitStack()
     # Each thread that answers requests needs one connection.
@@ -285,17 +294,19 @@ def create_app(
     # A database that has just started may be slow.
     names.wait(_START_S)
     private.wait(_START_S)
-    _encrypt_mutes(config, private)
-    fetcher = make_fetcher(config, limits=FEED_SERVICE_LIMITS)
+    if process.is_first:
+        _encrypt_mutes(config, private)
+    mine = process.part_of_settings(config)
+    fetcher = make_fetcher(mine, limits=process.part_of(FEED_SERVICE_LIMITS))
     resolver = make_resolver(
-        config,
+        mine,
         fetcher,
         PostgresIdentityCache(names),
         MirrorLookup(names, config.directory_url) if config.plc_mirror else None,
     )
     # A separate client: images must not use up the limits of other requests.
-    image_fetcher = make_fetcher(config, limits=IMAGE_LIMITS)
-    app = make_appview(config, pool, private, resolver, fetcher, image_fetcher)
+    image_fetcher = make_fetcher(mine, limits=process.part_of(IMAGE_LIMITS))
+    app = make_appview(config, pool, private, resolver, fetcher, image_fetcher, process)
     moderation = Moderation(config, pool, app.private, Interner(names))
     server = make_server(
         config, app, resolver, observe=observe, check_output=check_output
@@ -307,10 +318,10 @@ def create_app(
 
     images = None
     if config.cdn_url_pattern is None:
-        cache = ImageCache(config.home / "images", config.image_cache_mb * 1_000_000)
+        cache = ImageCache(config.home / "images", mine.image_cache_mb * 1_000_000)
         images = Images(pool, image_fetcher, cache, server.threads, is_taken_down)
 
-    pusher = make_pusher(config, app)
+    pusher = make_pusher(config, app) if process.is_first else nullcontext()
 
     async def serve_did(request: Request) -> Response:
         return JSONResponse(did_document(config))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from appview.hydration.blocks import MODERATION_LIST
 from appview.session import Session
 from storage.collections import COLLECTION_IDS, GRAPH_LIST
 from storage.records.addresses import Address, find_addresses
@@ -16,7 +17,8 @@ _LIST: Final = COLLECTION_IDS[GRAPH_LIST]
 def load_muting_lists(session: Session, actors: Collection[int]) -> dict[int, Address]:
     """Return the muted list that each of these accounts is in, if any.
 
-    A list counts while it exists and its owner is shown. The viewer is never muted.
+    A moderation list counts while it exists and its owner is shown. The viewer is
+    never muted.
     """
     uris = session.private.muted_lists
     others = [actor for actor in actors if actor != session.viewer_actor]
@@ -33,6 +35,7 @@ def load_muting_lists(session: Session, actors: Collection[int]) -> dict[int, Ad
         JOIN list_item i ON i.subject = x.subject
           AND i.list_actor = m.actor AND i.list_rkey = m.rkey
         WHERE owner.takedown IS NULL AND owner.upstream_status = %s
+          AND list.purpose = %s
         ORDER BY i.subject, m.actor, m.rkey
         """,
         (
@@ -40,6 +43,7 @@ def load_muting_lists(session: Session, actors: Collection[int]) -> dict[int, Ad
             [a.rkey for a in lists],
             others,
             STATUS_ACTIVE,
+            MODERATION_LIST,
         ),
     )
     return {subject: Address(owner, _LIST, rkey) for subject, owner, rkey in rows}

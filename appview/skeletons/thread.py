@@ -31,13 +31,10 @@ _BY_LIKES = """
 def find_post(session: Session, uri: str) -> Address | None:
     """Return the address of a record by AT-URI, with a DID or a handle."""
     parsed = parse_at_uri(uri)
-    actor = session.find_actor(str(parsed.authority))
-    if actor is None or parsed.rkey is None:
+    did = session.find_did(str(parsed.authority))
+    if did is None or parsed.rkey is None:
         return None
-    row = session.conn.execute(
-        "SELECT did FROM actor WHERE id = %s", (actor,)
-    ).fetchone()
-    plain = f"at://{row[0]}/{parsed.collection}/{parsed.rkey}" if row else uri
+    plain = f"at://{did}/{parsed.collection}/{parsed.rkey}"
     return find_addresses(session.conn, [plain]).get(plain)
 
 

@@ -124,8 +124,8 @@ def _viewer_state(state: State, actor: Actor) -> dict[str, Any] | None:
     mute = FULL_MUTE if muting else state.session.private.mute_of(actor.did)
     return present(
         muted=mute is not None and mute.is_full,
-        mutedOnlyReposts=(mute.only_reposts or None) if mute else None,
-        mutedOnlyQuoteposts=(mute.only_quotes or None) if mute else None,
+        mutedOnlyReposts=mute is not None and mute.only_reposts,
+        mutedOnlyQuoteposts=mute is not None and mute.only_quotes,
         mutedByList=list_view_basic(state, muting) if muting in state.named else None,
         **blocks,
         blockingByList=list_view_basic(state, held) if held else None,

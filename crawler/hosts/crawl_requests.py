@@ -20,6 +20,7 @@ from crawler.settings import CrawlSettings
 from network.errors import NetworkError, UnreachableError, XrpcError
 from network.http.client import Fetcher
 from network.server.rate_limit import RateLimit
+from network.server.shared_buckets import SharedBuckets
 from storage.postgres.pool import Pool
 
 T = TypeVar("T")
@@ -47,12 +48,14 @@ class CrawlRequests:
         settings: CrawlSettings,
         *,
         threads: anyio.CapacityLimiter | None = None,
+        shared: SharedBuckets | None = None,
     ) -> None:
         self._pool = pool
         self._fetcher = fetcher
         self._settings = settings
         self._threads = threads
-        self._share = RateLimit(_NAMES, _WINDOW_S)
+        buckets = shared and shared.named("crawl request")
+        self._share = RateLimit(_NAMES, _WINDOW_S, buckets=buckets)
         self._probing = asyncio.Semaphore(_PROBES)
 
     async def __call__(self, hostname: str, client: str) -> None:

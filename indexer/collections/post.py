@@ -33,6 +33,7 @@ _MAX_URL_CHARS: Final = 2_048
 EMBED_IMAGES: Final = "app.bsky.embed.images"
 EMBED_VIDEO: Final = "app.bsky.embed.video"
 EMBED_EXTERNAL: Final = "app.bsky.embed.external"
+EMBED_GALLERY: Final = "app.bsky.embed.gallery"
 EMBED_RECORD: Final = "app.bsky.embed.record"
 EMBED_RECORD_WITH_MEDIA: Final = "app.bsky.embed.recordWithMedia"
 FACET_MENTION: Final = "app.bsky.richtext.facet#mention"
@@ -52,6 +53,7 @@ class Media(IntFlag):
 _NO_MEDIA: Final = Media(0)
 _MEDIA_OF: Final[dict[str, Media]] = {
     EMBED_IMAGES: Media.IMAGES,
+    EMBED_GALLERY: Media.IMAGES,
     EMBED_VIDEO: Media.VIDEO,
     EMBED_EXTERNAL: Media.EXTERNAL,
     EMBED_RECORD: Media.RECORD,
@@ -188,10 +190,11 @@ def _read_embed(
     alt = embed.get("alt")
     if isinstance(alt, str):
         alts.append(alt)
-    images = embed.get("images")
-    for image in images if isinstance(images, list) else ():
-        if isinstance(image, dict) and isinstance(image.get("alt"), str):
-            alts.append(image["alt"])
+    for field in ("images", "items"):
+        images = embed.get(field)
+        for image in images if isinstance(images, list) else ():
+            if isinstance(image, dict) and isinstance(image.get("alt"), str):
+                alts.append(image["alt"])
     external = embed.get("external")
     if isinstance(external, dict):
         for field in ("title", "description"):

@@ -10,6 +10,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
 from network.server.rate_limit import RateLimit
+from network.server.shared_buckets import SharedBuckets
 
 # A client of one account sends far less. A token is remembered for an hour at most, so
 # no issuer has more than 40,000 in the store.
@@ -36,7 +37,8 @@ class JtiStore(Protocol):
 class ThreadedJtiStore:
     """A JtiStore over a blocking `use`, such as a database's, in `threads`.
 
-    An issuer may use `rate` tokens a second, `burst` at once.
+    An issuer may use `rate` tokens a second, `burst` at once; over all processes that
+    have the same `shared` buckets.
     """
 
     def __init__(
@@ -47,10 +49,12 @@ class ThreadedJtiStore:
         rate: float = _TOKENS_PER_S,
         burst: int = _TOKENS_AT_ONCE,
         clock: Callable[[], float] = time.monotonic,
+        shared: SharedBuckets | None = None,
     ) -> None:
         self._use = use
         self._threads = threads
-        self._issuers = RateLimit(burst, burst / rate, clock=clock)
+        buckets = shared and shared.named("issuer")
+        self._issuers = RateLimit(burst, burst / rate, clock=clock, buckets=buckets)
 
     async def use(self, iss: str, jti: str, exp: int) -> bool:
         """Return True at the first use of a token. Raises TooManyTokensError."""

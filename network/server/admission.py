@@ -12,6 +12,7 @@ from typing import Any, Final
 from network.errors import XrpcError
 from network.server.client_address import LOOPBACK
 from network.server.rate_limit import MAX_KEYS, Quota, RateLimit, take_from_all, uncount
+from network.server.shared_buckets import SharedBuckets
 
 SCOPE_KEY: Final = "bigworld.admission"
 LOCAL: Final = "local"
@@ -55,28 +56,38 @@ class Client:
 
 
 class Shares:
-    """The limits and counts of all clients of one server."""
+    """The limits and counts of all clients of one server.
+
+    Of several processes the limits are one, with `shared`; each has its own counts.
+    """
 
     def __init__(
-        self, policy: GuardPolicy, threads: int, clock: Callable[[], float]
+        self,
+        policy: GuardPolicy,
+        threads: int,
+        clock: Callable[[], float],
+        shared: SharedBuckets | None = None,
     ) -> None:
         self.policy = policy
         self.threads = threads
-        self.addresses = self._limit(1, clock)
-        self.trusted_addresses = self._limit(_TRUSTED, clock)
-        self.unverified = self._limit(_UNVERIFIED, clock)
-        self.accounts = self._limit(1, clock)
+        self._clock = clock
+        self._shared = shared
+        self.addresses = self._limit("address", 1)
+        self.trusted_addresses = self._limit("trusted address", _TRUSTED)
+        self.unverified = self._limit("unverified", _UNVERIFIED)
+        self.accounts = self._limit("account", 1)
         self.requests: Counter[str] = Counter()
         self.sockets: Counter[str] = Counter()
         self.slots: dict[str, HandlerSlots] = {}
 
-    def _limit(self, times: int, clock: Callable[[], float]) -> RateLimit:
+    def _limit(self, name: str, times: int) -> RateLimit:
         policy = self.policy
         return RateLimit(
             policy.burst * times,
             policy.burst / policy.rate,
             max_keys=policy.max_keys,
-            clock=clock,
+            clock=self._clock,
+            buckets=self._shared and self._shared.named(name),
         )
 
 

@@ -93,11 +93,13 @@ class _QuietServer(uvicorn.Server):
                 self._loop.call_soon_threadsafe(self._stop.set)
 
 
-def _listen(host: str, port: int) -> tuple[socket.socket, str]:
+def _listen(host: str, port: int, is_shared: bool = False) -> tuple[socket.socket, str]:
     # asyncio turns Nagle's delay off only for sockets that name their protocol;
     # without it every response of two writes takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if is_shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     listener.bind((host, port))
     return listener, f"http://{host}:{listener.getsockname()[1]}"
 
@@ -109,9 +111,13 @@ async def serving(
     port: int = 0,
     *,
     limits: ConnectionLimits | None = None,
+    is_shared: bool = False,
 ) -> AsyncIterator[str]:
-    """Serve on the running event loop; yield the URL (port 0: any free port)."""
-    listener, url = _listen(host, port)
+    """Serve on the running event loop; yield the URL (port 0: any free port).
+
+    Processes that share a port each get a part of its connections.
+    """
+    listener, url = _listen(host, port, is_shared)
     settled = asyncio.Event()
     server = _QuietServer(app, settled.set, limits)
     task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -8,14 +8,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from cachetools import LRUCache
 
 from network.errors import XrpcError
-from network.http.budget import TokenBucket
+from network.server.shared_buckets import Change
 
 MAX_KEYS: Final = 50_000
+_ROUNDING: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,33 @@ class Quota:
         return XrpcError("RateLimitExceeded", message, 429, self.headers())
 
 
+class Buckets(Protocol):
+    """The buckets of a limit: for each key the moment at which it is full."""
+
+    def update(self, key: str, change: Change) -> tuple[bool, float]:
+        """Apply `change` to the bucket of a key; return its result."""
+        ...
+
+
+class _OwnBuckets:
+    """The buckets of one process. The least recently used key is dropped first."""
+
+    def __init__(self, max_keys: int) -> None:
+        self._lock = threading.Lock()
+        self._moments: LRUCache[str, float] = LRUCache(max_keys)
+
+    def update(self, key: str, change: Change) -> tuple[bool, float]:
+        with self._lock:
+            taken, moment = change(self._moments.get(key, 0.0))
+            self._moments[key] = moment
+            return taken, moment
+
+
 class RateLimit:
     """A limit of `limit` points in `window` seconds for each key, refilled steadily.
 
-    Beyond `max_keys` the least recently used key is dropped. Safe in threads.
+    The buckets are at most `max_keys` of this process, or `buckets` that several
+    processes share: then `clock` must be one clock for all. Safe in threads.
     """
 
     def __init__(
@@ -66,15 +90,12 @@ class RateLimit:
         *,
         max_keys: int = MAX_KEYS,
         clock: Callable[[], float] = time.monotonic,
+        buckets: Buckets | None = None,
     ) -> None:
         self.limit = limit
         self.window = window
         self._clock = clock
-        self._lock = threading.Lock()
-        self._buckets: LRUCache[str, TokenBucket] = LRUCache(max_keys)
-
-    def __len__(self) -> int:
-        return len(self._buckets)
+        self._buckets = buckets or _OwnBuckets(max_keys)
 
     def take(self, key: str, points: int = 1) -> Quota:
         """Take points. Raises XrpcError 429, and takes none, if there are too few."""
@@ -85,33 +106,44 @@ class RateLimit:
 
     def try_take(self, key: str, points: int = 1) -> Quota:
         """Take points if there are enough; the quota has a `wait` if not."""
-        bucket = self._bucket(key)
-        taken = bucket.take(points)
-        return self._quota(bucket, 0 if taken else points)
+        taken, left = self._spend(key, points)
+        return self._quota(left, 0 if taken else points)
 
     def look(self, key: str, points: int = 1) -> Quota:
         """Return the quota of a key without taking points."""
-        return self._quota(self._bucket(key), points)
+        _, left = self._spend(key, 0)
+        return self._quota(left, points)
 
     def charge(self, key: str, points: int) -> None:
         """Take as many of the points as there are; for costs known afterwards."""
-        self._bucket(key).drain(points)
+        self._spend(key, points, partly=True)
 
-    def _quota(self, bucket: TokenBucket, points: int) -> Quota:
-        left = bucket.tokens
+    def _quota(self, left: float, points: int) -> Quota:
         rate = self.limit / self.window
-        wait = max(0.0, (points - left) / rate)
+        lacking = points - left
+        wait = lacking / rate if lacking > _ROUNDING else 0.0
         full_in = max(0.0, (self.limit - left) / rate)
-        return Quota(self.limit, self.window, max(0, int(left)), full_in, wait)
+        # Rounded: what is left is the rest of a division.
+        remaining = int(left + _ROUNDING)
+        return Quota(self.limit, self.window, remaining, full_in, wait)
 
-    def _bucket(self, key: str) -> TokenBucket:
-        with self._lock:
-            bucket = self._buckets.get(key)
-            if bucket is None:
-                rate = self.limit / self.window
-                bucket = TokenBucket(rate, self.limit, self._clock)
-                self._buckets[key] = bucket
-            return bucket
+    def _spend(
+        self, key: str, points: int, *, partly: bool = False
+    ) -> tuple[bool, float]:
+        """Take points; return True if they were there, and the points left."""
+        now = self._clock()
+        rate = self.limit / self.window
+
+        def change(full_at: float) -> tuple[bool, float]:
+            empty = max(0.0, full_at - now)
+            left = self.limit - empty * rate
+            if points > left + _ROUNDING:
+                return (False, now + self.window) if partly else (False, full_at)
+            return True, now + empty + points / rate if points else full_at
+
+        taken, full_at = self._buckets.update(key, change)
+        left = self.limit - max(0.0, full_at - now) * rate
+        return taken, max(0.0, left)
 
 
 def uncount(counts: Counter[str], key: str) -> None:

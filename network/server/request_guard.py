@@ -33,6 +33,7 @@ from network.server.client_address import (
     parse_address,
     parse_networks,
 )
+from network.server.shared_buckets import SharedBuckets
 
 _MAX_HOPS: Final = 16
 # A bearer token of three parts; the authenticator verifies it later.
@@ -43,7 +44,8 @@ class RequestGuard:
     """The shares of all clients of one server with `threads` handler threads.
 
     `middleware` wraps the whole app. Inside, `admission_of(scope)` is the admission of
-    the request. For one event loop.
+    the request. For one event loop; the guards of several processes have one rate for
+    each client if they get the same `shared` buckets.
     """
 
     def __init__(
@@ -52,9 +54,10 @@ class RequestGuard:
         *,
         threads: int = 16,
         clock: Callable[[], float] = monotonic,
+        shared: SharedBuckets | None = None,
     ) -> None:
         self.policy = policy = policy or GuardPolicy()
-        self.shares = Shares(policy, threads, clock)
+        self.shares = Shares(policy, threads, clock, shared)
         self._proxies = parse_networks(policy.trusted_proxies)
         self._trusted = parse_networks(policy.trusted_clients)
 

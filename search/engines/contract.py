@@ -53,6 +53,14 @@ class EngineUnavailableError(TooCostlyError):
     """The engine does not answer, or answers with an error."""
 
 
+class ServerError(EngineUnavailableError):
+    """An error reply of an engine's server; `code` is the server's own."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
 @dataclass(frozen=True, slots=True)
 class EngineStats:
     """The contents of an engine, for the status page.

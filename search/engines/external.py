@@ -7,13 +7,23 @@ written to every generation, so that a new one can be filled while the old one s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from search.documents import ActorDocument, Document, RecordDocument
-from search.engines.contract import EngineUnavailableError, SearchEngine
+from search.engines.account_query import AccountQuery, read_account_query
+from search.engines.contract import (
+    ActorHit,
+    EngineStats,
+    EngineUnavailableError,
+    RecordPage,
+    SearchEngine,
+    ServerError,
+)
 from search.engines.encoding import document_id, encode_actor, encode_record
+from search.engines.external_server import Contents, IndexMissingError, Server
 from search.engines.external_state import (
     FIRST,
     ExternalState,
@@ -23,7 +33,9 @@ from search.engines.external_state import (
     save_failure,
     save_state,
 )
+from search.query.nodes import Query
 from search.slices import Slice
+from storage.postgres.instants import from_micros
 from storage.postgres.pool import Pool
 from storage.records.addresses import Address
 
@@ -31,10 +43,6 @@ _FRESH_S: Final = 1.0
 """Seconds after which a reader looks at the state again."""
 Fields = dict[str, Any]
 T = TypeVar("T")
-
-
-class IndexMissingError(EngineUnavailableError):
-    """An index that the state names does not exist at the server."""
 
 
 class ExternalEngine(SearchEngine):
@@ -45,9 +53,14 @@ class ExternalEngine(SearchEngine):
 
     name: str
     external: bool = True
+    missing: str
+    """The server's code of the error that an index does not exist."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, server: Server, prefix: str) -> None:
         self.pool = pool
+        self.prefix = prefix
+        self._server = server
+        self._version = ""
         self._cached: tuple[float, ExternalState | None, str] = (0.0, None, "")
         self._failing = False
 
@@ -67,29 +80,126 @@ class ExternalEngine(SearchEngine):
         records: Sequence[Fields],
         actors: Sequence[Fields],
     ) -> Generation:
-        """Write documents and wait; return the generation with its new numbers.
-
-        Raises IndexMissingError.
-        """
+        """Write documents and wait; return the generation with its new numbers."""
         raise NotImplementedError
 
     def remove(
         self, generation: Generation, ids: Sequence[str], actors: Sequence[int]
     ) -> None:
-        """Remove documents and wait. Raises IndexMissingError."""
+        """Remove documents and wait."""
         raise NotImplementedError
 
     def tend(self, generation: Generation) -> Generation | None:
         """Do one bounded step of upkeep; None if there is nothing to do."""
         return None
 
+    def find_records(
+        self,
+        generation: Generation,
+        query: Query,
+        collections: Sequence[int],
+        limit: int,
+        after: list[Any] | None,
+    ) -> RecordPage:
+        """Return a page of records, newest or most liked first.
+
+        Without any match, near matches follow; the first value of a keyset is then 1.
+        """
+        raise NotImplementedError
+
+    def find_actors(
+        self, generation: Generation, query: AccountQuery
+    ) -> list[ActorHit]:
+        """Return a page of accounts."""
+        raise NotImplementedError
+
+    def measure(self, generation: Generation) -> Contents:
+        """Return the contents of a generation. Raises ServerError."""
+        raise NotImplementedError
+
     # --- the interface of search.engines.contract ---
+
+    def close(self) -> None:
+        """Close the connections to the server."""
+        self._server.close()
+
+    def search_records(
+        self,
+        query: Query,
+        *,
+        collections: Sequence[int],
+        limit: int,
+        after: list[Any] | None = None,
+    ) -> RecordPage:
+        """Return matching records, or near matches if there are none."""
+        if not collections or limit < 1:
+            return RecordPage([], 0 if after is None else None)
+        return self.reading(
+            lambda live: self.find_records(live, query, collections, limit, after)
+        )
+
+    def search_actors(
+        self,
+        text: str,
+        *,
+        limit: int,
+        after: list[Any] | None = None,
+        follows: Sequence[int] = (),
+    ) -> list[ActorHit]:
+        """Return accounts by handle, name or description."""
+        query = read_account_query("words", text, limit, after, follows)
+        return self._find_actors(query)
+
+    def typeahead(
+        self,
+        text: str,
+        *,
+        limit: int,
+        after: list[Any] | None = None,
+        follows: Sequence[int] = (),
+    ) -> list[ActorHit]:
+        """Return accounts whose handle or name begins like `text`."""
+        query = read_account_query("names", text, limit, after, follows)
+        return self._find_actors(query)
+
+    def _find_actors(self, query: AccountQuery | None) -> list[ActorHit]:
+        if query is None:
+            return []
+        return self.reading(lambda live: self.find_actors(live, query))
+
+    def stats(self) -> EngineStats:
+        """Return counts, health and a rebuild for the status page."""
+        state, failure = self.state()
+        if state is None:
+            return EngineStats(self.name, 0, 0, None, False, "not built yet", failure)
+        found, healthy = Contents(0, 0, None), True
+        try:
+            self.check_version()
+            found = self.measure(state.live)
+        except ServerError as error:
+            healthy, failure = False, failure or str(error)
+        details = [self._version, found.detail]
+        if state.rebuild is not None:
+            rebuild = state.rebuild
+            details.append(f"rebuild: {rebuild.done:,} of {rebuild.total:,} accounts")
+        return EngineStats(
+            self.name,
+            found.records,
+            found.actors,
+            None if found.newest is None else from_micros(found.newest),
+            healthy,
+            ", ".join(filter(None, details)),
+            failure,
+        )
+
+    def check_version(self) -> None:
+        """Look at the version once. Raises ServerError if it is too old."""
+        self._version = self._version or self._server.version()
 
     def put(self, conn: Any, documents: Sequence[Document]) -> None:
         """Insert or replace documents in every generation."""
         state = self.state_for_writes()
-        records = [encode_record(d) for d in documents if isinstance(d, RecordDocument)]
-        actors = [encode_actor(d) for d in documents if isinstance(d, ActorDocument)]
+        records, actors = _encoded(documents)
         if records or actors:
             for generation in state.generations:
                 self._put(generation, records, actors)
@@ -136,8 +246,7 @@ class ExternalEngine(SearchEngine):
         state = self.state_for_writes()
         assert state.rebuild is not None
         target = state.rebuild.target or state.live
-        records = [encode_record(d) for d in documents if isinstance(d, RecordDocument)]
-        actors = [encode_actor(d) for d in documents if isinstance(d, ActorDocument)]
+        records, actors = _encoded(documents)
         if records or actors:
             self._put(target, records, actors)
         state = self.state_for_writes()
@@ -158,7 +267,8 @@ class ExternalEngine(SearchEngine):
         """Do one bounded step of upkeep; return True if there may be more."""
         state = self.state_for_writes()
         for generation in state.generations:
-            changed = self.tend(generation)
+            with self._noticing_loss():
+                changed = self.tend(generation)
             if changed is not None:
                 self.save(self.state_for_writes().replaced(changed))
                 return True
@@ -205,9 +315,9 @@ class ExternalEngine(SearchEngine):
 
     def reading(self, read: Callable[[Generation], T]) -> T:
         """Search the live generation; look again if it was just replaced."""
-        try:
+        with suppress(IndexMissingError), self._noticing_loss():
             return read(self._live(fresh=False))
-        except IndexMissingError:
+        with self._noticing_loss():
             return read(self._live(fresh=True))
 
     def _live(self, *, fresh: bool) -> Generation:
@@ -242,7 +352,8 @@ class ExternalEngine(SearchEngine):
     def _retried(self, write: Callable[[], None], generation: Generation) -> None:
         """Write; if the server lost its indexes, make them anew and refill them."""
         try:
-            write()
+            with self._noticing_loss():
+                write()
         except IndexMissingError:
             self.prepare(generation)
             state = self.state_for_writes()
@@ -255,4 +366,22 @@ class ExternalEngine(SearchEngine):
                         rebuild=replace(state.rebuild, position=(0, 0, 0), done=0),
                     )
                 )
-            write()
+            with self._noticing_loss():
+                write()
+
+    @contextmanager
+    def _noticing_loss(self) -> Iterator[None]:
+        try:
+            yield
+        except ServerError as error:
+            if error.code == self.missing:
+                raise IndexMissingError(str(error)) from None
+            raise
+
+
+def _encoded(documents: Sequence[Document]) -> tuple[list[Fields], list[Fields]]:
+    """Return the records and the accounts."""
+    return (
+        [encode_record(d) for d in documents if isinstance(d, RecordDocument)],
+        [encode_actor(d) for d in documents if isinstance(d, ActorDocument)],
+    )

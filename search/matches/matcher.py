@@ -25,6 +25,8 @@ _BROAD: Final = frozenset({Kind.LANG, Kind.FEATURE})
 _FIRST_SORT: Final = 500
 _MOST_SORT: Final = 50_000
 """Documents after which queries are listed anew, by the terms seen until then."""
+_SORTED_AT_ONCE: Final = 50
+"""Queries that are listed anew with each document, so that none waits for all."""
 
 _MOST_COUNTS: Final = 500_000
 
@@ -65,6 +67,7 @@ class Matcher:
         self._counts: Counter[Term] = Counter()
         self._documents = 0
         self._next_sort = _FIRST_SORT
+        self._unsorted: list[int] = []
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -95,7 +98,8 @@ class Matcher:
         found = {e.number for e in self._candidates(seen) if _is_match(e, seen)}
         self._documents += 1
         if self._documents >= self._next_sort:
-            self._sort()
+            self._begin_sort()
+        self._sort_some()
         return sorted(found)
 
     def _candidates(self, seen: Seen) -> Iterator[_Entry]:
@@ -119,16 +123,20 @@ class Matcher:
             }
             yield from starts & self._by_term.keys()
 
-    def _sort(self) -> None:
-        """List queries under rarer terms, now that more documents are known."""
+    def _begin_sort(self) -> None:
+        """Begin to list queries under rarer terms: more documents are known now."""
         if len(self._counts) > _MOST_COUNTS:
             self._counts = Counter({t: self._counts[t] for t in self._vocabulary})
-        self._by_term.clear()
-        self._always.clear()
-        self._start_lengths.clear()
-        for entry in self._entries.values():
-            self._list(entry)
+        self._unsorted = [*self._entries]
         self._next_sort = self._documents + min(self._documents, _MOST_SORT)
+
+    def _sort_some(self) -> None:
+        for number in self._unsorted[-_SORTED_AT_ONCE:]:
+            entry = self._entries.get(number)
+            if entry is not None:
+                self._unlist(entry)
+                self._list(entry)
+        del self._unsorted[-_SORTED_AT_ONCE:]
 
     def _list(self, entry: _Entry) -> None:
         terms = rarest_terms(entry.query.where, self._counts.__getitem__)

@@ -30,6 +30,8 @@ _NO_PROSE: Final = re.compile(
     r"https?://\S+|www\.\S+|[@#＃]\S+|\b[\w-]+(?:\.[\w-]+)+(?:/\S*)?|[\d_]+", re.ASCII
 )
 _SPACES: Final = re.compile(r"\s+")
+_FOUR_LETTERS: Final = re.compile(r"(?:[A-Za-z][^A-Za-z]*){4}")
+_WORD: Final = re.compile(r"\w+")
 
 _SCRIPTS: Final = (
     (0x0041, 0x024F, "latin"),
@@ -129,6 +131,7 @@ def detect_language(text: str, declared: Sequence[str] = ()) -> str:
     return _best(_guesses(text), text.lower(), allowed, wanted)
 
 
+@lru_cache(maxsize=1_000)
 def primary_language(tag: str) -> str:
     """Return the primary subtag of a language tag, as `pt` of pt-BR; empty if none."""
     primary = _SEPARATOR.split(tag.strip().lower(), maxsplit=1)[0]
@@ -138,6 +141,8 @@ def primary_language(tag: str) -> str:
 
 def _script_of(text: str) -> str | None:
     """Return the script, or the language if it has only one, of most letters."""
+    if text.isascii():
+        return "latin" if _FOUR_LETTERS.search(text) else None
     counts: Counter[str] = Counter()
     for character, number in Counter(text).items():
         if character.isalpha():
@@ -164,15 +169,15 @@ def _script(code: int) -> str:
 
 
 def _guesses(text: str) -> dict[str, float]:
-    line = text.encode("utf-8", "ignore").decode().replace("\0", " ")
+    line = text if text.isascii() else text.encode("utf-8", "ignore").decode()
+    line = line.replace("\0", " ")
     if line.isupper() or line.istitle():
         line = line.lower()
-    labels, shares = _model().predict(line, k=_GUESSES, threshold=0.0)
     found: dict[str, float] = {}
-    for label, share in zip(labels, shares, strict=True):
+    for share, label in _model().f.predict(line + "\n", _GUESSES, 0.0, "strict"):
         lang = label.removeprefix("__label__")
         lang = _ALIASES.get(lang, lang)
-        found[lang] = found.get(lang, 0.0) + float(share)
+        found[lang] = found.get(lang, 0.0) + share
     return found
 
 
@@ -187,7 +192,8 @@ def _best(
         for lang, share in found.items()
         if (allowed is None or lang in allowed) and len(lang) == 2
     }
-    for letter, factors in _LETTERS.items():
+    letters = () if text.isascii() else _LETTERS.items()
+    for letter, factors in letters:
         if letter in text:
             for lang, factor in factors.items():
                 if lang in chances:
@@ -204,11 +210,16 @@ def _best(
 
 def _tell_danish(chances: dict[str, float], text: str) -> None:
     """Weigh Danish and Norwegian by common words of one of them."""
-    words = set(re.findall(r"\w+", text))
+    words = set(_WORD.findall(text))
     danish = len(words & _DANISH_WORDS) - len(words & _NORWEGIAN_WORDS)
     for lang, sign in (("da", danish), ("no", -danish)):
         if lang in chances:
             chances[lang] *= 3.0 ** min(sign, 3)
+
+
+def load_model() -> None:
+    """Load the model now, so that the first text does not wait for it."""
+    _model()
 
 
 @cache

@@ -44,7 +44,7 @@ STEMMED_LANGUAGES: Final = frozenset(_ALGORITHMS)
 MARK: Final = "~"
 """Before a stem in an index: no token begins with it."""
 _MAX_LANGUAGES: Final = 2
-_MAX_STEMS: Final = 6
+_MAX_SOUGHT: Final = 12
 _OF_SCRIPT: Final = (
     (
         "a",
@@ -61,6 +61,8 @@ _OF_SCRIPT: Final = (
 _SHORTEST: Final = 4
 _SHORTEST_SOUGHT: Final = 3
 _CACHED_WORDS: Final = 20_000
+_REMEMBERED: Final = 50_000
+"""Words of a language whose lexemes are kept."""
 _stemmers: Final = local()
 
 
@@ -109,30 +111,50 @@ def document_stems(tokens: Iterable[str], langs: Iterable[str]) -> set[str]:
 
     Two languages are read at most: the detected one comes first.
     """
-    words = list(dict.fromkeys(tokens))
+    words = set(tokens)
     known = [lang for lang in dict.fromkeys(langs) if lang in STEMMED_LANGUAGES]
-    return {
-        MARK + stem
-        for lang in known[:_MAX_LANGUAGES]
-        for stem in stem_tokens(words, lang)
-        if stem is not None
-    }
+    found: set[str | None] = set()
+    for lang in known[:_MAX_LANGUAGES]:
+        found.update(map(_lexemes_of(lang).__getitem__, words))
+    return {lexeme for lexeme in found if lexeme is not None}
 
 
-def query_stems(word: str, langs: Iterable[str] = ()) -> list[str]:
-    """Return what a stem of a document may be that has the word's stem, unmarked.
+class _Lexemes(dict[str, str | None]):
+    """The lexeme of the stem of each word in a language, filled when needed."""
+
+    def __init__(self, lang: str) -> None:
+        self._lang = lang
+
+    def __missing__(self, word: str) -> str | None:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        stem = stem_tokens([word], self._lang)[0]
+        lexeme = None if stem is None else stem_lexeme(self._lang, stem)
+        self[word] = lexeme
+        return lexeme
+
+
+_lexemes_of: Final = cache(_Lexemes)
+
+
+def stem_lexeme(lang: str, stem: str) -> str:
+    """Return a stem as an index holds it.
+
+    The language is part of it: stems of two languages may be the same letters.
+    """
+    return f"{MARK}{lang}:{stem}"
+
+
+def query_stems(word: str, langs: Iterable[str] = ()) -> dict[str, str]:
+    """Return the stem of a word by language, the word itself where it is one.
 
     Without languages, those of the word's script are tried. Empty for no word.
     """
     if len(word) < _SHORTEST_SOUGHT or word[0].isdigit() or word[-1] in "+#":
-        return []
+        return {}
     known = [lang for lang in langs if lang in STEMMED_LANGUAGES]
-    stems = dict.fromkeys(
-        stem or word
-        for lang in known or _languages_of(word)
-        for stem in stem_tokens([word], lang)
-    )
-    return list(stems)[:_MAX_STEMS]
+    tried = [*dict.fromkeys(known or _languages_of(word))][:_MAX_SOUGHT]
+    return {lang: stem_tokens([word], lang)[0] or word for lang in tried}
 
 
 def _languages_of(word: str) -> Sequence[str]:

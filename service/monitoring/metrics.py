@@ -35,40 +35,12 @@ if TYPE_CHECKING:
 
 OTHER = "other"
 STATUS_CLASSES = ("2xx", "3xx", "4xx", "5xx")
-_REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _TASK_BUCKETS = (0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0)
 
 
 def closed(value: str, allowed: Collection[str]) -> str:
     """Return `value` if the closed set has it, else "other"."""
     return value if value in allowed else OTHER
-
-
-class RequestMetrics:
-    """Requests of an XRPC server, by method and class of status."""
-
-    def __init__(self, registry: CollectorRegistry, methods: Collection[str]) -> None:
-        self._methods = methods
-        self._count = Counter(
-            "bigworld_requests_total",
-            "XRPC requests answered",
-            ("method", "status"),
-            registry=registry,
-        )
-        self._seconds = Histogram(
-            "bigworld_request_seconds",
-            "Time to answer an XRPC request",
-            ("method",),
-            buckets=_REQUEST_BUCKETS,
-            registry=registry,
-        )
-
-    def observe(self, nsid: str, status: int, seconds: float) -> None:
-        """Count a reply."""
-        method = closed(nsid, self._methods)
-        kind = closed(f"{status // 100}xx", STATUS_CLASSES)
-        self._count.labels(method, kind).inc()
-        self._seconds.labels(method).observe(seconds)
 
 
 class TaskMetrics:

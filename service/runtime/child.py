@@ -93,16 +93,21 @@ def _drop_to_nobody(libc: ctypes.CDLL) -> None:
         libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0)
 
 
+def end_with_parent(death_signal: int, parent: int) -> None:
+    """Ask the kernel for a signal when the parent's thread ends. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+        # The parent may have died before prctl was called.
+        if os.getppid() != parent:
+            sys.exit(1)
+
+
 def _main(arguments: list[str]) -> None:
     death_signal, parent, user, *argv = arguments
     if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
         if user == "nobody":
-            _drop_to_nobody(libc)
-        libc.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
-        # The parent may have died before prctl was called.
-        if os.getppid() != int(parent):
-            sys.exit(1)
+            _drop_to_nobody(ctypes.CDLL(None))
+        end_with_parent(int(death_signal), int(parent))
     elif user == "nobody":
         os.setgroups([])
         os.setgid(NOBODY)

@@ -213,6 +213,11 @@ class Config(CrawlFields, ServerFields):
         return _DEMO_PLC_RATE if self.dev_network else _PLC_RATE
 
     @property
+    def serve_process_count(self) -> int:
+        """Return the number of processes of `serve`."""
+        return self.serve_processes or len(os.sched_getaffinity(0))
+
+    @property
     def guard_policy(self) -> GuardPolicy:
         """Return the limits of clients of our servers."""
         return GuardPolicy(

@@ -32,6 +32,9 @@ _VERSION_LINE = re.compile(
 )
 _INDEX_DATABASE = "bigworld"
 _PATIENCE_S = 60.0
+_CONNECTIONS = 200
+_CONNECTIONS_A_PROCESS = 50
+"""The pools of a process of `serve` together, rounded up."""
 
 
 def database_name(target: str, part: str = "") -> str:
@@ -79,7 +82,12 @@ def embedded_postgres(config: Config) -> EmbeddedPostgres:
             raise ConfigError(
                 "machine_postgres: no PostgreSQL 17 or newer is installed"
             )
-    return EmbeddedPostgres(config.home / "postgres", binaries=binaries)
+    # Half as many again as with one process: for two, and for each one more.
+    more = _CONNECTIONS_A_PROCESS * max(0, config.serve_process_count - 2)
+    settings = {"max_connections": str(_CONNECTIONS + more)}
+    return EmbeddedPostgres(
+        config.home / "postgres", binaries=binaries, settings=settings
+    )
 
 
 def embedded_valkey(config: Config) -> EmbeddedValkey:

@@ -29,6 +29,13 @@ class ServerFields(BaseSettings):
         le=65532,
         description="Port of the provider; PLC, PDS A and PDS B take the next three.",
     )
+    serve_processes: int = Field(
+        1,
+        ge=0,
+        le=64,
+        description="Processes of `serve` behind its port, with common rate limits; 0 "
+        "means one for each core.",
+    )
     bind: str = Field("127.0.0.1", description="Address that the servers listen on.")
     public_url: str | None = Field(
         None,

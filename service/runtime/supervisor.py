@@ -43,6 +43,12 @@ class Child:
         return self.process is not None and self.process.poll() is None
 
 
+def next_restart(deaths: int, lived_s: float) -> tuple[int, float]:
+    """Return the deaths in a row after one more, and the seconds until the restart."""
+    deaths = 1 if lived_s >= _WELL_AFTER_S else deaths + 1
+    return deaths, min(_LAST_DELAY_S, _FIRST_DELAY_S * 2 ** min(deaths - 1, 16))
+
+
 class Supervisor:
     """Child processes, restarted until `stop`, with bounded logs in `logs/<name>.log`.
 
@@ -130,8 +136,7 @@ class Supervisor:
     def _schedule_restart(self, child: Child, now: float) -> None:
         assert child.process is not None
         code = child.process.returncode
-        child.deaths = 1 if now - child.started >= _WELL_AFTER_S else child.deaths + 1
-        delay = min(_LAST_DELAY_S, _FIRST_DELAY_S * 2 ** (child.deaths - 1))
+        child.deaths, delay = next_restart(child.deaths, now - child.started)
         child.process, child.due = None, now + delay
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         self._say(

@@ -17,6 +17,7 @@ from crawler.hosts.discovery import AskedAgain, crawl_again
 from crawler.settings import MIB, CrawlSettings
 from network.server.admission import client_key
 from network.server.rate_limit import RateLimit
+from network.server.shared_buckets import SharedBuckets
 from network.xrpc.server import XrpcError
 from service.web.status import BENIGN
 from storage.hosts import host_rows
@@ -73,12 +74,17 @@ class HostPages:
     """The page of a host and its button."""
 
     def __init__(
-        self, pool: Pool, settings: CrawlSettings, threads: CapacityLimiter
+        self,
+        pool: Pool,
+        settings: CrawlSettings,
+        threads: CapacityLimiter,
+        shared: SharedBuckets | None = None,
     ) -> None:
         self._pool = pool
         self._threads = threads
         self._settings = settings
-        self._presses = RateLimit(_PRESSES, _WINDOW_S)
+        buckets = shared and shared.named("host page")
+        self._presses = RateLimit(_PRESSES, _WINDOW_S, buckets=buckets)
 
     def routes(self, show: Endpoint) -> Sequence[BaseRoute]:
         """Return the routes of the page, rendered by `show`, and of its button."""

@@ -15,10 +15,11 @@ _MODE: Final = 0o700
 class ImageCache:
     """A folder of files, at most `max_bytes` in total. Thread-safe.
 
-    Another process may use the same folder: a missing file is a miss.
+    Another process may use the same folder: a missing file is a miss, and one of the
+    other's files a hit. Each evicts what it has written or read.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: float) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
@@ -35,16 +36,15 @@ class ImageCache:
 
     def open(self, name: str) -> BinaryIO | None:
         """Open a cached file and mark it as used."""
-        with self._lock:
-            if name not in self._sizes:
-                return None
-            self._sizes.move_to_end(name)
         try:
-            return (self._folder / name).open("rb")
+            file = (self._folder / name).open("rb")
         except FileNotFoundError:
             with self._lock:
                 self._total -= self._sizes.pop(name, 0)
             return None
+        with self._lock:
+            self._add(name, os.fstat(file.fileno()).st_size)
+        return file
 
     def put(self, name: str, content: bytes) -> None:
         """Write a file atomically, and evict files over the bound."""

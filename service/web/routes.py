@@ -37,7 +37,9 @@ def page_routes(
     threads = threads or CapacityLimiter(THREADS)
     frame = PageFrame(app, threads)
     feeds, status = FeedPages(frame), StatusPage(app, threads)
-    host_pages = HostPages(app.pool, settings or CrawlSettings(), threads)
+    host_pages = HostPages(
+        app.pool, settings or CrawlSettings(), threads, app.shared_buckets
+    )
     show_host = frame.route("host.html", host_pages.page, SAME_ORIGIN)
     thread = ThreadPage(frame)
     return [

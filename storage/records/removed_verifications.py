@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from storage.collections import COLLECTION_IDS, GRAPH_VERIFICATION
 from storage.postgres.arrays import int_columns
+from storage.postgres.fetch import fetch_int
 from storage.postgres.pool import Conn
 
 
@@ -41,3 +43,16 @@ def note_verifications(
             """,
             (now, *int_columns(removed, 3)),
         )
+
+
+def count_surplus_removals(conn: Conn, actor: int) -> int:
+    """Return the number of an account's removed verifications that are there."""
+    return fetch_int(
+        conn,
+        """
+        SELECT count(*) FROM removed_verification v
+        JOIN record r ON r.actor = v.actor AND r.collection = %s AND r.rkey = v.rkey
+        WHERE v.actor = %s
+        """,
+        (COLLECTION_IDS[GRAPH_VERIFICATION], actor),
+    )

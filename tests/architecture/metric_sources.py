@@ -15,6 +15,7 @@ _KINDS = {
     "CounterMetricFamily": "counter",
     "Gauge": "gauge",
     "Histogram": "histogram",
+    "HistogramMetricFamily": "histogram",
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from judged.world import World, both_indexers
 from reference_network import get, own_process, reference_servers, until
 from reference_society import Network
 
@@ -47,6 +48,14 @@ def network(
         until(lambda: get(provider_url, "_health"), "the provider", 180.0)
         yield made
     databases.drop(database)
+
+
+@pytest.fixture(scope="session")
+def world(databases: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Return both indexers, shared by the modules of one worker."""
+    base = random.Random().randrange(30_000, 32_000)
+    with both_indexers(databases, tmp_path_factory.mktemp("answers"), base) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

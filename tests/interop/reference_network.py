@@ -73,10 +73,13 @@ def reference_servers(
 
 @contextlib.contextmanager
 def own_process(verb: str, settings: dict[str, str], log: Path) -> Iterator[None]:
-    """Run `bigworld VERB` until the context ends; its output goes to `log`."""
+    """Run `bigworld VERB` until the context ends; its output goes to `log`.
+
+    A verb with arguments is written with spaces between them.
+    """
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service.cli.app", verb],
+            [sys.executable, "-m", "service.cli.app", *verb.split()],
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **settings},

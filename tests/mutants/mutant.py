@@ -48,10 +48,16 @@ THREATS = {
     "part": "A part of a repo that is not what it says it is",
     "row": "Rows that are not what their records say",
     "turn": "A host that keeps the frames of others waiting",
+    "label": "A label that its labeler did not give, or has taken back",
+    "takedown": "Content that is shown after it was taken down",
+    "private": "Private state that others can read",
+    "notice": "A notification that is lost, doubled, or of oneself",
+    "write": "A view that is not as new as it says",
 }
 """Key -> threat."""
 
 SECURITY = frozenset(THREATS) - {
     *("cursor", "chain", "vanished", "size", "shard", "row", "turn"),
+    *("notice", "write"),
 }
 """Threats of access or forgery: all their mutants must be killed."""

@@ -9,6 +9,7 @@ from mutants_of_parts import GROUP, PART, ROW, SHARD
 from mutants_of_state import CHAIN, CURSOR, VANISHED
 from mutants_of_the_guard import ADDRESS, REPLAY
 from mutants_of_turns import TURN
+from mutants_of_views import LABEL, NOTICE, PRIVATE, TAKEDOWN, WRITE
 
 MUTANTS = (
     *CURSOR,
@@ -28,4 +29,9 @@ MUTANTS = (
     *PART,
     *ROW,
     *TURN,
+    *LABEL,
+    *TAKEDOWN,
+    *PRIVATE,
+    *NOTICE,
+    *WRITE,
 )

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from simulated_chatter import PLAIN, Chatter
+
 from bench.fake_accounts import FakeAccounts, Member
 from protocol.events.frames import decode_frame
 from protocol.identity.keys import PrivateKey
@@ -58,6 +60,7 @@ class SimulatedAccounts(FakeAccounts):
         self.lock = threading.RLock()
         self.happened: defaultdict[str, int] = defaultdict(int)
         self._draw = random.Random(seed)
+        self._chatter = Chatter(random.Random(seed + 1))
         super().__init__(accounts, seed=seed, records=0)
         for number, member in enumerate(self.members):
             home = self.hosts[number % len(self.hosts)]
@@ -68,6 +71,19 @@ class SimulatedAccounts(FakeAccounts):
         self._seq = self.seqs[home]
         self.seqs[home] += 1
         return super()._frame(name, body)
+
+    def _kind(self) -> str:
+        return self._chatter.kind() or super()._kind()
+
+    def _record(self, member: Member, kind: str, when: int) -> bytes:
+        value = super()._record(member, kind, when) if kind in PLAIN else None
+        dids = [other.did for other in self.members]
+        return self._chatter.enrich(member.did, kind, value, when, dids)
+
+    def _write(self, member: Member, key: bytes, value: bytes) -> bytes:
+        cid = super()._write(member, key, value)
+        self._chatter.note(f"at://{member.did}/{key.decode()}", value, cid)
+        return cid
 
     def home(self, member: Member) -> str:
         return self.lives[member.did].home

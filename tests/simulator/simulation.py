@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 from crawler_process import CrawlerProcess
+from notice_reader import find_notice_faults, serving
 from oracle import Expected, Oracle, expected_accounts
 from simulated_accounts import DEACTIVATED, Sent
 from simulated_network import SimulatedNetwork
@@ -278,6 +279,11 @@ class Simulation:
                 return self.oracle().find_faults(conn)
         except psycopg.OperationalError as error:
             return [f"no database: {error}"]
+
+    def find_notice_faults(self) -> list[str]:
+        """Compare the notifications of all accounts with the records, once."""
+        with serving(self.url, self.url) as provider:
+            return find_notice_faults(provider, self.oracle().accounts)
 
     def wait_for_repos(self, count: int, *, seconds: float = 60.0) -> None:
         """Wait until so many repos are in the index."""

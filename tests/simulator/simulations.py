@@ -27,6 +27,7 @@ class Simulations(ExitStack):
         self._server.ensure_database(name)
         url = self._server.url(name)
         migrate.upgrade(url, "index")
+        migrate.upgrade(url, "private")
         run = Simulation(url, self._folder, network, **options)
         self.callback(run.close)
         return run

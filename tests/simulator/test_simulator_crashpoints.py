@@ -87,7 +87,7 @@ def crash_and_compare(
     run.crawler.start()
     faults = run.settle(180)
     run.stop()
-    return faults, died
+    return faults or run.find_notice_faults(), died
 
 
 def _until(run: Simulation, *, lively: float) -> Iterator[object]:
@@ -165,6 +165,7 @@ def kill_the_database(
     faults = run.settle(180)
     assert faults == [], run.describe()
     run.stop()
+    assert run.find_notice_faults() == []
 
 
 def kill_server(server: EmbeddedPostgres) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from notice_model import NoticeModel
+from notice_reader import NOTICES, find_notice_faults, serving
 from oracle import Expected
+from private_rows import private_answers, private_rows, write_private_state
 from simulated_accounts import DELETED, SimulatedAccounts
 from simulated_network import Faults, SimulatedNetwork
 from simulation import Simulation
@@ -71,6 +76,86 @@ def test_network_without_faults_is_read_to_its_end(settled: Simulation) -> None:
     assert settled.find_faults() == []
     assert sum(len(m.records) for m in settled.network.population.members) > 150
     assert settled.network.canary.connections == 0
+
+
+def test_every_reason_notifies_as_the_records_say(settled: Simulation) -> None:
+    accounts = settled.oracle().accounts
+    inboxes = NoticeModel(accounts).inboxes()
+    reasons = Counter(min(g).reason for gs in inboxes.groups.values() for g in gs)
+    assert reasons.keys() == {
+        *("like", "repost", "follow", "mention", "quote", "reply", "verified"),
+        *("like-via-repost", "repost-via-repost", "starterpack-joined"),
+    }
+    assert settled.find_notice_faults() == []
+
+
+def test_model_reports_each_fault(settled: Simulation) -> None:
+    accounts = settled.oracle().accounts
+    inboxes = NoticeModel(accounts).inboxes()
+    who = max(inboxes.groups, key=lambda did: len(inboxes.groups[did]))
+    with serving(settled.url, settled.url) as provider:
+        name = who.removeprefix("did:plc:")
+        pages = provider.pages(NOTICES, "notifications", viewer=name, limit=100)
+    assert len(pages) > 10
+    assert inboxes.compare(who, pages) == []
+    first, *others = pages
+    dated = next(notice for notice in pages if "createdAt" in notice["record"])
+    about_other = {**first, "reasonSubject": f"at://{who}/a.b.c/d"}
+    for wrong, word in (
+        (others, "was not notified of"),
+        ([first, *pages], "2 times"),
+        ([*others, first], "out of order"),
+        ([about_other, *others], "was notified of"),
+        ([dated | {"indexedAt": "2031-01-01T00:00:00.000Z"}], "at 2031"),
+    ):
+        assert any(word in fault for fault in inboxes.compare(who, wrong)), word
+    elsewhere = next(did for did in inboxes.groups if did != who)
+    assert inboxes.compare(elsewhere, pages) != []
+
+
+def test_lost_rows_are_lost_notices(settled: Simulation) -> None:
+    accounts = settled.oracle().accounts
+    tables = ("distant_reply", "link_via")
+    with psycopg.connect(settled.url, autocommit=True) as conn:
+        rows = {
+            table: conn.execute(f"DELETE FROM {table} RETURNING *").fetchall()
+            for table in tables
+        }
+        with serving(settled.url, settled.url) as provider:
+            faults = find_notice_faults(provider, accounts, most=1_000)
+        for table, lost in rows.items():
+            marks = ", ".join(["%s"] * len(lost[0]))
+            with conn.cursor() as cursor:
+                cursor.executemany(f"INSERT INTO {table} VALUES ({marks})", lost)
+    for reason in ("reply", "via-repost"):
+        assert any(f"{reason}'" in fault for fault in faults), reason
+
+
+def test_rebuilt_index_keeps_private_state_and_notifications(
+    settled: Simulation, databases: Any, tmp_path: Path
+) -> None:
+    private, index = databases.make("index"), databases.make("index")
+    accounts = settled.oracle().accounts
+    try:
+        with serving(settled.url, private) as provider:
+            write_private_state(provider, accounts)
+            before = private_answers(provider, accounts)
+        rows = private_rows(private)
+        run = Simulation(index, tmp_path, settled.network, search=True, handles=True)
+        try:
+            run.crawler.start()
+            assert run.settle(60) == []
+            run.stop()
+        finally:
+            run.close()
+        with serving(index, private) as provider:
+            assert private_answers(provider, accounts) == before
+        assert private_rows(private) == rows
+        with serving(index, index) as provider:
+            assert find_notice_faults(provider, accounts) == []
+    finally:
+        databases.drop(index)
+        databases.drop(private)
 
 
 @pytest.mark.parametrize("wrong", SPOILED)
@@ -208,6 +293,7 @@ def end_as_expected(
         faults.lost = 0.0
         faults_left = run.settle(240)
         assert faults_left == [], run.describe()
+        assert run.find_notice_faults() == []
         assert set(faults.seen) == {
             "lost",
             "repeated",

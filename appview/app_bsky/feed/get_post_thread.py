@@ -15,13 +15,14 @@ from appview.views.thread import parents_view, thread_view
 
 def _load(state: State, thread: Thread) -> None:
     replies = [reply for below in thread.replies.values() for reply in below]
-    # First, before other posts use up the allowance of the answer.
-    state.load_posts([thread.post])
     posts = [*thread.parents, *replies]
-    state.load_posts(posts)
-    anchor = state.posts.get(thread.post)
-    root = (anchor.root if anchor else None) or thread.post
-    state.name([*thread.parents, root])
+    with state.together():
+        # First, before other posts use up the allowance of the answer.
+        state.load_posts([thread.post])
+        state.load_posts(posts)
+        anchor = state.posts.get(thread.post)
+        root = (anchor.root if anchor else None) or thread.post
+        state.name([*thread.parents, root])
     load_root_likes(state, root, [thread.post, *posts])
 
 

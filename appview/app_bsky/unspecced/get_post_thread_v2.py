@@ -15,11 +15,12 @@ from appview.views.post import threadgate_view
 def _load(state: State, thread: FlatThread) -> None:
     if thread.post is None or thread.root is None:
         return
-    # First, before other posts use up the allowance of the answer.
-    state.load_posts([thread.post])
     posts = thread.all_posts()
-    state.load_posts(posts)
-    state.name(posts)
+    with state.together():
+        # First, before other posts use up the allowance of the answer.
+        state.load_posts([thread.post])
+        state.load_posts(posts)
+        state.name(posts)
     load_root_likes(state, thread.root, posts)
     load_known_likers(state, thread.post)
 

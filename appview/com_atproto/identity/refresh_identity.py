@@ -26,7 +26,9 @@ class _RefreshIdentity:
     auth: AuthMode = "required"
 
     def handler(self, app: AppView, server: XrpcServer) -> Handler:
-        limit = RateLimit(_REFRESHES, _WINDOW_S)
+        shared = app.shared_buckets
+        buckets = shared and shared.named("identity refresh")
+        limit = RateLimit(_REFRESHES, _WINDOW_S, buckets=buckets)
 
         async def answer(call: Call) -> dict[str, Any]:
             identifier: str = call.input["identifier"]

@@ -6,17 +6,17 @@ searches are in `record_search` and `actor_search`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Final
 
-from search.engines.contract import ActorHit, EngineStats, RecordPage
-from search.engines.external import ExternalEngine, Fields, IndexMissingError
+from search.engines.account_query import AccountQuery
+from search.engines.contract import ActorHit, RecordPage
+from search.engines.external import ExternalEngine, Fields
+from search.engines.external_server import Contents
 from search.engines.external_state import Generation
 from search.engines.meilisearch.actor_search import ActorSearch
-from search.engines.meilisearch.index_client import MeiliClient, MeiliError
+from search.engines.meilisearch.index_client import MeiliClient
 from search.engines.meilisearch.index_settings import ACTOR_SETTINGS, RECORD_SETTINGS
 from search.engines.meilisearch.record_search import RecordSearch
 from search.query.nodes import Query
@@ -31,7 +31,6 @@ from search.slices import (
     next_merge,
     targets,
 )
-from storage.postgres.instants import from_micros
 from storage.postgres.pool import Pool
 
 _COPIED: Final = 2_000
@@ -43,6 +42,7 @@ class MeilisearchEngine(ExternalEngine):
     """The engine; `search.engines.contract.SearchEngine` documents its methods."""
 
     name = "meilisearch"
+    missing = "index_not_found"
 
     def __init__(
         self,
@@ -52,122 +52,62 @@ class MeilisearchEngine(ExternalEngine):
         prefix: str = "bigworld",
         hot_records: int = HOT_RECORDS,
     ) -> None:
-        super().__init__(pool)
+        super().__init__(pool, client, prefix)
         self._client = client
-        self._prefix = prefix
         self._hot_records = hot_records
         self._records = RecordSearch(client, pool, self.index_of)
         self._actors = ActorSearch(client)
-        self._version = ""
         self._retired = ""
-
-    def close(self) -> None:
-        """Close the connections to the server."""
-        self._client.close()
 
     def index_of(self, generation: Generation, slice_number: int | None = None) -> str:
         """Return the name of a slice's index, or that of the accounts."""
         part = "actors" if slice_number is None else str(slice_number)
-        return f"{self._prefix}_{generation.number}_{part}"
+        return f"{self.prefix}_{generation.number}_{part}"
 
-    def search_records(
+    def find_records(
         self,
+        generation: Generation,
         query: Query,
-        *,
         collections: Sequence[int],
         limit: int,
-        after: list[Any] | None = None,
-    ) -> RecordPage:
-        """Return matching records, newest or most liked first.
-
-        Without any match, near matches follow; the first value of a keyset is then 1.
-        """
-        with _missing_indexes():
-            return self.reading(
-                lambda g: self._records.search(g, query, collections, limit, after)
-            )
-
-    def search_actors(
-        self,
-        text: str,
-        *,
-        limit: int,
-        after: list[Any] | None = None,
-        follows: Sequence[int] = (),
-    ) -> list[ActorHit]:
-        """Return accounts by handle, name and description."""
-        return self._find_actors("words", text, limit, after, follows)
-
-    def typeahead(
-        self,
-        text: str,
-        *,
-        limit: int,
-        after: list[Any] | None = None,
-        follows: Sequence[int] = (),
-    ) -> list[ActorHit]:
-        """Return accounts whose handle or name begins like `text`."""
-        return self._find_actors("names", text, limit, after, follows)
-
-    def _find_actors(
-        self,
-        field: str,
-        text: str,
-        limit: int,
         after: list[Any] | None,
-        follows: Sequence[int],
+    ) -> RecordPage:
+        """Return a page of records, from the slices of its times."""
+        return self._records.search(generation, query, collections, limit, after)
+
+    def find_actors(
+        self, generation: Generation, query: AccountQuery
     ) -> list[ActorHit]:
-        def find(generation: Generation) -> list[ActorHit]:
-            with _missing_indexes():
-                return self._actors.search(
-                    self.index_of(generation), field, text, limit, after, follows
-                )
+        """Return a page of accounts."""
+        return self._actors.search(self.index_of(generation), query)
 
-        return self.reading(find)
-
-    def stats(self) -> EngineStats:
-        """Return counts, health, slices and a rebuild for the status page."""
-        state, failure = self.state()
-        if state is None:
-            return EngineStats(self.name, 0, 0, None, False, "not built yet", failure)
-        live, records, actors = state.live, 0, 0
-        newest: datetime | None = None
-        healthy, detail = True, f"{len(live.slices)} slices"
-        try:
-            self._version = self._version or self._client.version()
-            records = sum(
-                self._client.count(self.index_of(live, one.number))
-                for one in live.slices
-            )
-            actors = self._client.count(self.index_of(live))
-            hot = self._newest(live, live.slices[0])
-            newest = None if hot is None else from_micros(hot)
-            detail = f"{self._version}, {detail}, {self._client.enqueued()} tasks wait"
-        except MeiliError as error:
-            healthy, failure = False, failure or str(error)
-        if state.rebuild is not None:
-            rebuild = state.rebuild
-            detail += f", rebuild: {rebuild.done:,} of {rebuild.total:,} accounts"
-        return EngineStats(self.name, records, actors, newest, healthy, detail, failure)
+    def measure(self, generation: Generation) -> Contents:
+        """Return counts, slices and waiting tasks."""
+        records = (
+            self._client.count(self.index_of(generation, one.number))
+            for one in generation.slices
+        )
+        return Contents(
+            sum(records),
+            self._client.count(self.index_of(generation)),
+            self._newest(generation, generation.slices[0]),
+            f"{len(generation.slices)} slices, {self._client.enqueued()} tasks wait",
+        )
 
     # --- writes ---
 
     def prepare(self, generation: Generation) -> None:
         """Make the indexes of a generation, settings before documents."""
-        self._check_version()
+        self.check_version()
         for one in generation.slices:
             self._client.create(self.index_of(generation, one.number), RECORD_SETTINGS)
         self._client.create(self.index_of(generation), ACTOR_SETTINGS)
-
-    def _check_version(self) -> None:
-        if not self._version:
-            self._version = self._client.version()
 
     def discard(self, keep: Sequence[Generation]) -> None:
         """Delete all indexes but those of these generations."""
         kept = {self.index_of(g, one.number) for g in keep for one in g.slices}
         kept |= {self.index_of(g) for g in keep}
-        for name in self._client.indexes(f"{self._prefix}_"):
+        for name in self._client.indexes(f"{self.prefix}_"):
             if name not in kept:
                 self._client.drop(name)
 
@@ -180,21 +120,18 @@ class MeilisearchEngine(ExternalEngine):
         """Write documents into the slices of their times and wait."""
         # One document may be named twice in a batch: the last one counts.
         by_id = {document["id"]: document for document in records}
-        with _missing_indexes():
-            self._check_version()
-            self._client.wait_for_room()
-            places = self._places(generation, by_id)
-            tasks = self._remove_stale(generation, places)
-            for one in generation.slices:
-                found = [
-                    by_id[i] for i, numbers in places.items() if one.number in numbers
-                ]
-                if found:
-                    index = self.index_of(generation, one.number)
-                    tasks += self._client.put(index, found)
-            if actors:
-                tasks += self._client.put(self.index_of(generation), actors)
-            self._client.wait(tasks)
+        self.check_version()
+        self._client.wait_for_room()
+        places = self._places(generation, by_id)
+        tasks = self._remove_stale(generation, places)
+        for one in generation.slices:
+            found = [by_id[i] for i, numbers in places.items() if one.number in numbers]
+            if found:
+                index = self.index_of(generation, one.number)
+                tasks += self._client.put(index, found)
+        if actors:
+            tasks += self._client.put(self.index_of(generation), actors)
+        self._client.wait(tasks)
         hot = generation.slices[0]
         added = sum(hot.number in numbers for numbers in places.values())
         if not added:
@@ -240,19 +177,18 @@ class MeilisearchEngine(ExternalEngine):
         self, generation: Generation, ids: Sequence[str], actors: Sequence[int]
     ) -> None:
         """Remove documents by ID; those of accounts are found first."""
-        with _missing_indexes():
-            self._client.wait_for_room()
-            tasks: list[int] = []
-            for one in generation.slices:
-                index = self.index_of(generation, one.number)
-                tasks += self._client.delete(index, self._existing(index, ids))
-                if actors:
-                    self._remove_accounts(index, actors)
+        self._client.wait_for_room()
+        tasks: list[int] = []
+        for one in generation.slices:
+            index = self.index_of(generation, one.number)
+            tasks += self._client.delete(index, self._existing(index, ids))
             if actors:
-                index = self.index_of(generation)
-                found = self._existing(index, [str(actor) for actor in actors])
-                tasks += self._client.delete(index, found)
-            self._client.wait(tasks)
+                self._remove_accounts(index, actors)
+        if actors:
+            index = self.index_of(generation)
+            found = self._existing(index, [str(actor) for actor in actors])
+            tasks += self._client.delete(index, found)
+        self._client.wait(tasks)
 
     def _remove_accounts(self, index: str, actors: Sequence[int]) -> None:
         numbers = ", ".join(str(int(actor)) for actor in actors)
@@ -276,22 +212,20 @@ class MeilisearchEngine(ExternalEngine):
         at = next_merge(slices)
         if at is None:
             return None
-        with _missing_indexes():
-            return self._merge_step(generation, at)
+        return self._merge_step(generation, at)
 
     def _begin_slice(self, generation: Generation) -> Generation:
-        with _missing_indexes():
-            records = [
-                self._client.count(self.index_of(generation, one.number))
-                for one in generation.slices
-            ]
-            slices = counted(generation.slices, records)
-            newest = self._newest(generation, slices[0])
-            if newest is None or not is_full(slices, self._hot_records):
-                return replace(generation, slices=slices)
-            number = max(one.number for one in slices) + 1
-            changed = replace(generation, slices=begin(slices, newest + 1, number))
-            self._client.create(self.index_of(changed, number), RECORD_SETTINGS)
+        records = [
+            self._client.count(self.index_of(generation, one.number))
+            for one in generation.slices
+        ]
+        slices = counted(generation.slices, records)
+        newest = self._newest(generation, slices[0])
+        if newest is None or not is_full(slices, self._hot_records):
+            return replace(generation, slices=slices)
+        number = max(one.number for one in slices) + 1
+        changed = replace(generation, slices=begin(slices, newest + 1, number))
+        self._client.create(self.index_of(changed, number), RECORD_SETTINGS)
         return changed
 
     def _newest(self, generation: Generation, one: Slice) -> int | None:
@@ -337,13 +271,3 @@ class MeilisearchEngine(ExternalEngine):
         if self._retired:
             self._client.drop(self._retired)
         return more
-
-
-@contextmanager
-def _missing_indexes() -> Iterator[None]:
-    try:
-        yield
-    except MeiliError as error:
-        if error.code == "index_not_found":
-            raise IndexMissingError(str(error)) from None
-        raise

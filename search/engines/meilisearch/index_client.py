@@ -20,7 +20,7 @@ import meilisearch
 from meilisearch.errors import MeilisearchApiError, MeilisearchError
 from meilisearch.models.task import Task
 
-from search.engines.contract import EngineUnavailableError
+from search.engines.contract import EngineUnavailableError, ServerError
 
 MIN_VERSION: Final = (1, 46)
 MAX_REPLY_BYTES: Final = 64_000_000
@@ -41,12 +41,8 @@ MAX_ENQUEUED: Final = 64
 T = TypeVar("T")
 
 
-class MeiliError(EngineUnavailableError):
+class MeiliError(ServerError):
     """An error reply; `code` is the server's, such as `index_not_found`."""
-
-    def __init__(self, message: str, code: str = "") -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class TaskFailedError(MeiliError):

@@ -65,7 +65,7 @@ class RecordSearch:
     ) -> RecordPage:
         """Return a page; the first value of a keyset is 0 for exact matches."""
         run = _Run(self, generation, query, collections, plan(query.where))
-        if not run.plan.parts or not collections or limit < 1:
+        if not run.plan.parts:
             return RecordPage([], 0 if after is None else None)
         if after is not None and after[0] == 1:
             return run.near(int(after[1]), limit)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import httpx
 
-from search.engines.contract import EngineUnavailableError
+from search.engines.contract import ServerError
 
 MIN_VERSION: Final = 2
 MAX_REPLY_BYTES: Final = 64_000_000
@@ -18,12 +18,8 @@ _SERVE_S: Final = 3.0
 _WRITE_S: Final = 120.0
 
 
-class OpenSearchError(EngineUnavailableError):
+class OpenSearchError(ServerError):
     """An error reply; `code` is its type, such as `index_not_found_exception`."""
-
-    def __init__(self, message: str, code: str = "") -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class OpenSearchClient:

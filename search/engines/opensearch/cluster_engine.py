@@ -6,19 +6,19 @@ their quarter of a year, so that a search of a span of time asks few shards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Final
 
+from search.engines.account_query import AccountQuery
 from search.engines.contract import (
     ActorHit,
-    EngineStats,
     RecordHit,
     RecordPage,
     TooCostlyError,
 )
 from search.engines.encoding import address_of, micros
-from search.engines.external import ExternalEngine, Fields, IndexMissingError
+from search.engines.external import ExternalEngine, Fields
+from search.engines.external_server import Contents
 from search.engines.external_state import Generation
 from search.engines.live_likes import liked_posts
 from search.engines.opensearch.actor_search import search_actors
@@ -35,7 +35,6 @@ from search.engines.opensearch.query import (
     template,
 )
 from search.query.nodes import Query
-from storage.postgres.instants import from_micros
 from storage.postgres.pool import Pool
 
 _SORTS: Final = {"latest": ("ts", "id"), "top": ("tier", "score", "ts", "id")}
@@ -51,53 +50,38 @@ class OpenSearchEngine(ExternalEngine):
     """The engine; `search.engines.contract.SearchEngine` documents its methods."""
 
     name = "opensearch"
+    missing = "index_not_found_exception"
 
     def __init__(
         self, pool: Pool, client: OpenSearchClient, *, prefix: str = "bigworld"
     ) -> None:
-        super().__init__(pool)
+        super().__init__(pool, client, prefix)
         self._client = client
-        self._prefix = prefix
-        self._version = ""
-
-    def close(self) -> None:
-        """Close the connections to the cluster."""
-        self._client.close()
 
     def _records(self, generation: Generation) -> str:
-        return f"{self._prefix}_{generation.number}_records"
+        return f"{self.prefix}_{generation.number}_records"
 
     def _actors(self, generation: Generation) -> str:
-        return f"{self._prefix}_{generation.number}_actors"
+        return f"{self.prefix}_{generation.number}_actors"
 
     # --- searches ---
 
-    def search_records(
+    def find_records(
         self,
+        generation: Generation,
         query: Query,
-        *,
         collections: Sequence[int],
         limit: int,
-        after: list[Any] | None = None,
+        after: list[Any] | None,
     ) -> RecordPage:
-        """Return matching records, newest or most liked first.
-
-        Without any match, near matches follow; the first value of a keyset is then 1.
-        """
-        if not collections or limit < 1:
-            return RecordPage([], 0 if after is None else None)
-
-        def find(generation: Generation) -> RecordPage:
-            index = self._records(generation)
-            with _missing_indexes():
-                if after is not None and after[0] == 1:
-                    return self._near(index, query, collections, int(after[1]), limit)
-                page = self._exact(index, query, collections, limit, after)
-                if page.hits or after is not None:
-                    return page
-                return self._near(index, query, collections, 0, limit)
-
-        return self.reading(find)
+        """Return a page of records, from the shards of its times."""
+        index = self._records(generation)
+        if after is not None and after[0] == 1:
+            return self._near(index, query, collections, int(after[1]), limit)
+        page = self._exact(index, query, collections, limit, after)
+        if page.hits or after is not None:
+            return page
+        return self._near(index, query, collections, 0, limit)
 
     def _exact(
         self,
@@ -178,79 +162,34 @@ class OpenSearchEngine(ExternalEngine):
                 return RecordPage(found)
         return RecordPage([], 0 if offset == 0 else None)
 
-    def search_actors(
-        self,
-        text: str,
-        *,
-        limit: int,
-        after: list[Any] | None = None,
-        follows: Sequence[int] = (),
+    def find_actors(
+        self, generation: Generation, query: AccountQuery
     ) -> list[ActorHit]:
-        """Return accounts by handle, name or description."""
-        return self._find_actors("words", text, limit, after, follows)
+        """Return a page of accounts."""
+        return search_actors(self._client, self._actors(generation), query)
 
-    def typeahead(
-        self,
-        text: str,
-        *,
-        limit: int,
-        after: list[Any] | None = None,
-        follows: Sequence[int] = (),
-    ) -> list[ActorHit]:
-        """Return accounts whose handle or name begins like `text`."""
-        return self._find_actors("names", text, limit, after, follows)
-
-    def _find_actors(
-        self,
-        field: str,
-        text: str,
-        limit: int,
-        after: list[Any] | None,
-        follows: Sequence[int],
-    ) -> list[ActorHit]:
-        def find(generation: Generation) -> list[ActorHit]:
-            index = self._actors(generation)
-            with _missing_indexes():
-                return search_actors(
-                    self._client, index, field, text, limit, after, follows
-                )
-
-        return self.reading(find)
-
-    def stats(self) -> EngineStats:
-        """Return counts, health and a rebuild for the status page."""
-        state, failure = self.state()
-        if state is None:
-            return EngineStats(self.name, 0, 0, None, False, "not built yet", failure)
-        records = actors = 0
-        newest, healthy, detail = None, True, ""
-        try:
-            self._version = self._version or self._client.version()
-            detail = self._version
-            index = self._records(state.live)
-            records = self._client.count(index)
-            actors = self._client.count(self._actors(state.live))
-            body = {"sort": [{"ts": "desc"}], "size": 1, "_source": False}
-            for hit in self._client.search(index, body)["hits"]:
-                newest = from_micros(int(hit["sort"][0]))
-        except OpenSearchError as error:
-            healthy, failure = False, failure or str(error)
-        if state.rebuild is not None:
-            rebuild = state.rebuild
-            detail += f", rebuild: {rebuild.done:,} of {rebuild.total:,} accounts"
-        return EngineStats(self.name, records, actors, newest, healthy, detail, failure)
+    def measure(self, generation: Generation) -> Contents:
+        """Return counts and the time of the newest record."""
+        index = self._records(generation)
+        body = {"sort": [{"ts": "desc"}], "size": 1, "_source": False}
+        found = self._client.search(index, body)["hits"]
+        return Contents(
+            self._client.count(index),
+            self._client.count(self._actors(generation)),
+            int(found[0]["sort"][0]) if found else None,
+        )
 
     # --- writes ---
 
     def prepare(self, generation: Generation) -> None:
         """Put the templates, then make the indexes."""
-        self._version = self._client.version()
+        self.check_version()
         for kind, mappings, index in (
             ("records", RECORD_MAPPINGS, self._records(generation)),
             ("actors", ACTOR_MAPPINGS, self._actors(generation)),
         ):
-            body = template(f"{self._prefix}_*_{kind}", mappings)
-            self._client.call("PUT", f"/_index_template/{self._prefix}_{kind}", body)
+            body = template(f"{self.prefix}_*_{kind}", mappings)
+            self._client.call("PUT", f"/_index_template/{self.prefix}_{kind}", body)
             try:
                 self._client.call("PUT", f"/{index}")
             except OpenSearchError as error:
@@ -261,7 +200,7 @@ class OpenSearchEngine(ExternalEngine):
         """Delete all indexes but those of these generations."""
         kept = {name for g in keep for name in (self._records(g), self._actors(g))}
         found = self._client.call(
-            "GET", f"/_cat/indices/{self._prefix}_*?format=json&h=index"
+            "GET", f"/_cat/indices/{self.prefix}_*?format=json&h=index"
         )
         for name in sorted(one["index"] for one in found):
             if name not in kept:
@@ -276,23 +215,22 @@ class OpenSearchEngine(ExternalEngine):
         """Write documents; those that moved to another quarter leave the old one."""
         by_id = {document["id"]: document for document in records}
         index = self._records(generation)
-        with _missing_indexes():
-            # Both are asked: the cluster would make an index that is missing.
-            self._client.count(self._actors(generation))
-            lines: list[tuple[Fields, Any]] = [
-                (_action("delete", index, one, routing), None)
-                for one, routing in self._existing(index, list(by_id))
-                if routing != _quarter(by_id[one]["ts"])
-            ]
-            lines += [
-                (_action("index", index, one, _quarter(document["ts"])), document)
-                for one, document in by_id.items()
-            ]
-            lines += [
-                (_action("index", self._actors(generation), one["id"]), one)
-                for one in actors
-            ]
-            self._client.bulk(lines)
+        # Both are asked: the cluster would make an index that is missing.
+        self._client.count(self._actors(generation))
+        lines: list[tuple[Fields, Any]] = [
+            (_action("delete", index, one, routing), None)
+            for one, routing in self._existing(index, list(by_id))
+            if routing != _quarter(by_id[one]["ts"])
+        ]
+        lines += [
+            (_action("index", index, one, _quarter(document["ts"])), document)
+            for one, document in by_id.items()
+        ]
+        lines += [
+            (_action("index", self._actors(generation), one["id"]), one)
+            for one in actors
+        ]
+        self._client.bulk(lines)
         return generation
 
     def _existing(self, index: str, ids: Sequence[str]) -> list[tuple[str, str]]:
@@ -313,31 +251,30 @@ class OpenSearchEngine(ExternalEngine):
     ) -> None:
         """Remove documents by ID; those of accounts are found first."""
         index = self._records(generation)
-        with _missing_indexes():
-            lines: list[tuple[Fields, Any]] = [
-                (_action("delete", index, one, routing), None)
-                for one, routing in self._existing(index, ids)
-            ]
-            lines += [
-                (_action("delete", self._actors(generation), str(actor)), None)
-                for actor in actors
-            ]
-            self._client.bulk(lines)
-            while actors:
-                body = {
-                    "query": {"terms": {"actor": [int(actor) for actor in actors]}},
-                    "size": _FETCHED,
-                    "_source": False,
-                }
-                hits = self._client.search(index, body)["hits"]
-                if not hits:
-                    break
-                self._client.bulk(
-                    [
-                        (_action("delete", index, hit["_id"], hit["_routing"]), None)
-                        for hit in hits
-                    ]
-                )
+        lines: list[tuple[Fields, Any]] = [
+            (_action("delete", index, one, routing), None)
+            for one, routing in self._existing(index, ids)
+        ]
+        lines += [
+            (_action("delete", self._actors(generation), str(actor)), None)
+            for actor in actors
+        ]
+        self._client.bulk(lines)
+        while actors:
+            body = {
+                "query": {"terms": {"actor": [int(actor) for actor in actors]}},
+                "size": _FETCHED,
+                "_source": False,
+            }
+            hits = self._client.search(index, body)["hits"]
+            if not hits:
+                break
+            self._client.bulk(
+                [
+                    (_action("delete", index, hit["_id"], hit["_routing"]), None)
+                    for hit in hits
+                ]
+            )
 
 
 def _action(
@@ -360,13 +297,3 @@ def _routing(query: Query) -> list[str]:
     if last - first >= _MOST_ROUTED:
         return []
     return [f"q{n}" for n in range(first, last + 1)]
-
-
-@contextmanager
-def _missing_indexes() -> Iterator[None]:
-    try:
-        yield
-    except OpenSearchError as error:
-        if error.code == "index_not_found_exception":
-            raise IndexMissingError(str(error)) from None
-        raise

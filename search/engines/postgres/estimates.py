@@ -10,7 +10,7 @@ from search.engines.postgres.conditions import Conditions, lexeme_of
 from search.engines.postgres.frequencies import RARE, Frequencies
 from search.engines.postgres.reading import Reading
 from search.engines.postgres.tsvector import AUTHOR, TIER
-from search.query.nodes import AllOf, Filter, Node, Not, Words
+from search.query.nodes import AllOf, Filter, Node, Not, Words, words_of
 from storage.records.stats import TIERS
 
 _ADJACENT: Final = 0.2
@@ -77,18 +77,33 @@ def estimate(
         product *= min(1.0, sum(map(rate_of, some)))
     if conditions.authors is not None:
         product *= min(1.0, sum(map(rate_of, authors)))
-    lists = sum(found[lexeme] for lexeme in wanted if lexeme not in _TIERS)
+    read = {lexeme for node in nodes for lexeme in _lexemes(node, conditions, True)}
+    read.update(authors, *conditions.lexemes)
+    lists = sum(found[lexeme] for lexeme in read if lexeme not in _TIERS)
     tiers = (1.0, *(found[tier] / total for tier in _TIERS))
     return Estimate(product, min(lists / total, 4.0), tiers)
 
 
-def _lexemes(node: Node, conditions: Conditions) -> Iterator[str]:
+def _lexemes(
+    node: Node, conditions: Conditions, only_read: bool = False
+) -> Iterator[str]:
+    """Yield the lexemes of a node; `only_read`: those whose lists are read whole.
+
+    The index reads the lists of filters beside a word only at the places of the word.
+    """
     if isinstance(node, Words):
         yield from node.tokens
     elif isinstance(node, Filter):
         yield lexeme_of(node, conditions.ids)
     elif isinstance(node, Not):
-        yield from _lexemes(node.item, conditions)
+        yield from _lexemes(node.item, conditions, only_read)
     else:
-        for item in node.items:
-            yield from _lexemes(item, conditions)
+        items = node.items
+        if only_read and isinstance(node, AllOf):
+            items = tuple(filter(_holds_words, items)) or items
+        for item in items:
+            yield from _lexemes(item, conditions, only_read)
+
+
+def _holds_words(node: Node) -> bool:
+    return next(words_of(node), None) is not None

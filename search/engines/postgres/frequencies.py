@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from search.engines.postgres.tsvector import PARENT, QUOTE, ROOT, URL
@@ -29,9 +30,15 @@ _FLUSH_EVERY: Final = 2_000
 _FLUSH_S: Final = 10.0
 """… or after so long."""
 _MOST_WRITTEN: Final = 3_000
+_WRITTEN_AT_ONCE: Final = 300
+"""Words that are written with one batch, …"""
+_WRITTEN_PER_DOCUMENT: Final = 2
+"""… or so many for each of its documents: a post does not wait for all the words."""
+_SWEPT_PER_WRITTEN: Final = 4
+"""Words that are checked for rare ones with one batch, as a multiple of those."""
 _MOST_WAITING: Final = 300_000
 RARE: Final = 100_000
-"""A word of fewer than one in so many documents is forgotten in time."""
+"""A word of no more than one in so many documents is forgotten in time."""
 _CACHED_S: Final = 5.0
 _MOST_CACHED: Final = 50_000
 _LONGEST: Final = 200
@@ -43,9 +50,15 @@ class WordCounter:
     """Changes of a writer that are not written yet."""
 
     _waiting: Counter[str] = field(default_factory=Counter)
+    _due: dict[str, int] = field(default_factory=dict)
+    """Changes that are written with this batch and the next ones."""
     _documents: int = 0
+    _batch: int = 0
+    """Documents since the last call of `flush`."""
     _flushed: float = 0.0
-    _total: int = 0
+    _total: int | None = None
+    _swept: str | None = None
+    """The last word that was checked for being rare; None: no sweep is under way."""
 
     def add(self, lexemes: Mapping[str, int], documents: int, sign: int = 1) -> None:
         """Count the lexemes of documents that were added, or removed (-1)."""
@@ -54,43 +67,80 @@ class WordCounter:
             if len(lexeme) <= _LONGEST and not lexeme.startswith(_UNCOUNTED):
                 waiting[lexeme] += sign * n
         self._documents += documents
+        self._batch += documents
 
     def flush(self, conn: Conn, total: int) -> bool:
-        """Write the changes if they are due; `total` documents exist."""
-        due_at = min(_FLUSH_EVERY, total // _FLUSH_SHARE)
+        """Write changes if they are due, many ones in parts; `total` documents exist.
+
+        Return True if any were written.
+        """
+        most = max(_WRITTEN_AT_ONCE, _WRITTEN_PER_DOCUMENT * self._batch)
+        self._batch = 0
+        self._sweep(conn, total, _SWEPT_PER_WRITTEN * most)
+        if not self._due and self._waiting:
+            self._choose_due(total)
+        if not self._due:
+            return False
+        due = self._due
+        some = due if total <= _EXACT else dict(islice(due.items(), most))
+        _write(conn, some, total)
+        self._due = {word: n for word, n in due.items() if word not in some}
+        return True
+
+    def _sweep(self, conn: Conn, total: int, most: int) -> None:
+        """Forget rare words in parts, once whenever the documents have doubled."""
+        before, self._total = self._total, total
+        if before is not None and before.bit_length() < total.bit_length():
+            self._swept = "" if total > RARE else None
+        if self._swept is not None:
+            self._swept = forget_rare(conn, total, self._swept, most)
+
+    def _choose_due(self, total: int) -> None:
         now = time.monotonic()
         late = now - self._flushed > (_FLUSH_S if total <= _EXACT else 6 * _FLUSH_S)
-        if not self._waiting or not (late or self._documents >= due_at):
-            return False
+        if not late and self._documents < min(_FLUSH_EVERY, total // _FLUSH_SHARE):
+            return
         self._flushed = now
-        least = 1 if total <= _EXACT else 2
-        waiting = self._waiting
-        due = {word: n for word, n in waiting.items() if abs(n) >= least}
-        if len(due) > _MOST_WRITTEN and total > _EXACT:
-            due = dict(Counter(due).most_common(_MOST_WRITTEN))
-        _write(conn, due, total)
-        if self._total.bit_length() < total.bit_length() and total > RARE:
-            forget_rare(conn, total)
-        self._total = total
         self._documents = 0
+        waiting = self._waiting
         if total <= _EXACT:
-            waiting.clear()
-            return True
+            self._due, self._waiting = dict(waiting), Counter()
+            return
+        due = {word: n for word, n in waiting.items() if abs(n) >= 2}
+        if len(due) > _MOST_WRITTEN:
+            due = dict(Counter(due).most_common(_MOST_WRITTEN))
+        self._due = due
         for word in due:
             del waiting[word]
         if len(waiting) > _MOST_WAITING:
             waiting.clear()
-        return True
 
     def clear(self) -> None:
         self._waiting.clear()
+        self._due = {}
         self._documents = 0
 
 
-def forget_rare(conn: Conn, total: int) -> int:
-    """Remove words that are too rare to matter; return their number."""
-    sql = "DELETE FROM search_word WHERE documents <= %s"
-    return conn.execute(sql, (total // RARE,)).rowcount
+def forget_rare(conn: Conn, total: int, after: str, most: int) -> str | None:
+    """Remove words too rare to matter among the next `most` behind `after`.
+
+    Return the last word that was checked, None at the end.
+    """
+    row = conn.execute(
+        """
+        WITH checked AS MATERIALIZED (
+            SELECT word, documents FROM search_word WHERE word > %s
+            ORDER BY word LIMIT %s
+        ), gone AS (
+            DELETE FROM search_word WHERE word = ANY(ARRAY(
+                SELECT word FROM checked WHERE documents <= %s
+            ))
+        )
+        SELECT max(word) FROM checked HAVING count(*) = %s
+        """,
+        (after, most, total // RARE, most),
+    ).fetchone()
+    return row[0] if row else None
 
 
 def _write(conn: Conn, changes: Mapping[str, int], total: int) -> None:

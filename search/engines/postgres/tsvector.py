@@ -36,13 +36,16 @@ TIER = "s:"
 BEGIN = "b:"
 
 
+_NOWHERE: Sequence[str] = ()
 NO_LEXEME = "!:"
 """A lexeme of no document."""
 
 
 def quote_lexeme(lexeme: str) -> str:
     """Return the lexeme in the quotes of tsvector and tsquery."""
-    return "'" + lexeme.replace("\\", "\\\\").replace("'", "''") + "'"
+    if "'" in lexeme or "\\" in lexeme:
+        lexeme = lexeme.replace("\\", "\\\\").replace("'", "''")
+    return f"'{lexeme}'"
 
 
 def encode_tsvector(
@@ -54,25 +57,40 @@ def encode_tsvector(
     Lexemes that are too long or too many are left out.
     """
     places: dict[str, list[str]] = {}
-    position = 0
+    first = 1
     for tokens, weight in sections:
-        for token in tokens:
-            position += 1
-            at = places.setdefault(token, [])
-            if len(at) < 255:
-                at.append(f"{min(position, _MAX_POSITION)}{weight}")
-        position += 1
-    parts: list[str] = []
+        for position, token in enumerate(tokens, first):
+            place = f"{position if position < _MAX_POSITION else _MAX_POSITION}{weight}"
+            at = places.get(token)
+            if at is None:
+                places[token] = [place]
+            elif len(at) < 255:
+                at.append(place)
+        first += len(tokens) + 1
+    bare = dict.fromkeys(sorted(set(filters)), _NOWHERE)
+    found: Iterable[tuple[str, Sequence[str]]] = chain(places.items(), bare.items())
+    lengths = list(map(len, chain(places, bare)))
+    if 4 * max(lengths, default=0) > _MAX_LEXEME_BYTES or (
+        4 * sum(lengths) + 3 * len(lengths) + 2 * first > _MAX_VECTOR_BYTES
+    ):
+        found = _that_fit(found)
+    return " ".join(
+        [quote_lexeme(word) + (f":{','.join(at)}" if at else "") for word, at in found]
+    )
+
+
+def _that_fit(
+    found: Iterable[tuple[str, Sequence[str]]],
+) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield the lexemes that a vector has room for."""
     room = _MAX_VECTOR_BYTES
-    bare: Iterator[tuple[str, list[str]]] = ((f, []) for f in sorted(set(filters)))
-    for word, at in chain(places.items(), bare):
+    for word, at in found:
         size = len(word.encode())
         # Beside the lexeme, aligned: the number of positions, and two bytes for each.
         needed = size + 3 + 2 * len(at)
         if size <= _MAX_LEXEME_BYTES and needed <= room:
             room -= needed
-            parts.append(quote_lexeme(word) + (f":{','.join(at)}" if at else ""))
-    return " ".join(parts)
+            yield word, at
 
 
 def encode_clause(clause: Words, weights: str = "") -> str:

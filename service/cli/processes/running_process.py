@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import structlog
+import uvloop
 from starlette.types import ASGIApp
 
 from network.server.connections import ConnectionLimits
@@ -24,10 +25,11 @@ _DEV_WARNING = (
 
 
 def run_async(main: Coroutine[Any, Any, None], config: Config) -> None:
-    """Run a coroutine; warn if this is a development network."""
+    """Run a coroutine on a fast event loop; warn if this is a development network."""
     if config.dev_network:
         log.warning(_DEV_WARNING)
-    asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
 
 
 def stop_event() -> asyncio.Event:
@@ -38,11 +40,15 @@ def stop_event() -> asyncio.Event:
     return event
 
 
-async def serve_until_stopped(app: ASGIApp, config: Config, port: int) -> None:
-    """Serve `app` until a stop signal."""
+async def serve_until_stopped(
+    app: ASGIApp, config: Config, port: int, *, is_shared: bool = False
+) -> None:
+    """Serve `app` until a stop signal; other processes may share its port."""
     stop = stop_event()
     limits = ConnectionLimits(proxies=config.trusted_proxies)
-    async with serving(app, config.bind, port, limits=limits) as url:
+    async with serving(
+        app, config.bind, port, limits=limits, is_shared=is_shared
+    ) as url:
         log.info("serving", url=url)
         await stop.wait()
     log.info("stopped", port=port)

@@ -46,6 +46,18 @@ def test_session_opens_by_handle_did_and_email(
     assert (shown["did"], shown["email"]) == (alice.did, "alice@example.com")
 
 
+def test_settings_of_a_client_find_no_codes_and_app_passwords(
+    server: Client, alice: Client
+) -> None:
+    for name, field in (
+        ("getAccountInviteCodes", "codes"),
+        ("listAppPasswords", "passwords"),
+    ):
+        nsid = f"com.atproto.server.{name}"
+        assert alice.get(nsid).json == {field: []}
+        assert server.get(nsid).error == "AuthMissing"
+
+
 @pytest.mark.parametrize(
     "identifier", ["alice.a.test", "nobody.a.test", "did:plc:x", "a\0b", ""]
 )

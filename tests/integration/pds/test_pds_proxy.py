@@ -185,7 +185,7 @@ def test_proxy_refuses_a_deactivated_account(server: Client) -> None:
 
 @pytest.mark.parametrize(
     "nsid",
-    ["com.atproto.server.listAppPasswords", "com.atproto.identity.signPlcOperation"],
+    ["com.atproto.server.updateEmail", "com.atproto.identity.signPlcOperation"],
 )
 def test_proxy_refuses_protected_methods(
     alice: Client, first: Provider, nsid: str

@@ -1,7 +1,8 @@
 // Runs the reference directory, two PDSes, the reference AppView and a feed generator until standard input closes.
 // Argument: JSON {plc, pds, appview, ours: {url, did}, postgres}: ports (pds: two of them) and URLs.
 // Prints one line of JSON when all stand. Every further line of standard input is a request, answered by one line:
-// {"keys": [did, ...]} gives their signing keys in hex, {"settle": true} waits until the AppView has read all events.
+// {"keys": [did, ...]} gives their signing keys in hex, {"settle": true} waits until the AppView has read all events,
+// {"verifier": did} makes an account a trusted verifier of the AppView, {"labels": [...]} stores labels there.
 import fs from 'node:fs/promises'
 import readline from 'node:readline'
 import { TestBsky, TestBsync, TestFeedGen, TestPds, TestPlc, RepoSubscription } from '@atproto/dev-env'
@@ -23,7 +24,9 @@ const bsky = await TestBsky.create({
   repoProvider: `ws://localhost:${options.pds[0]}`,
   dbPostgresSchema: 'appview',
   dbPostgresUrl: options.postgres,
+  labelsFromIssuerDids: [options.ours.did],
 })
+bsync.ctx.dataplaneClients = [bsky.ctx.dataplane]
 const indexers = [
   { url: bsky.url, did: bsky.serverDid },
   { url: options.ours.url, did: options.ours.did },
@@ -78,6 +81,7 @@ const settle = async () => {
     }
     await subscription.processAll()
   }
+  await bsky.bsyncSub.processAll(await bsync.getStreamHeads())
 }
 
 const answer = async (request) => {
@@ -87,6 +91,14 @@ const answer = async (request) => {
   }
   if (request.feed) {
     feeds[request.feed.uri] = () => ({ encoding: 'application/json', body: request.feed.body })
+    return true
+  }
+  if (request.verifier) {
+    await bsky.db.db.updateTable('actor').set({ trustedVerifier: true }).where('did', '=', request.verifier).execute()
+    return true
+  }
+  if (request.labels) {
+    await bsky.db.db.insertInto('label').values(request.labels).execute()
     return true
   }
   const keys = {}

@@ -39,7 +39,7 @@ from protocol.lexicon import Catalog
 from protocol.syntax import TidClock
 from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
-from storage.postgres.pool import open_pool
+from storage.postgres.pool import Pool, open_pool
 from storage.private.private_store import PrivateStore
 from storage.private.sealing import Vault
 from storage.records.interning import Interner
@@ -100,11 +100,13 @@ class Provider:
                 body = json.loads(error.read())
                 raise RefusedError(error.code, body, error.headers) from None
 
-    def pages(self, nsid: str, name: str, **params: Any) -> list[Any]:
+    def pages(
+        self, nsid: str, name: str, *, most: int = 40, **params: Any
+    ) -> list[Any]:
         """Return all items of a paged query; fail if it does not end."""
         items: list[Any] = []
         cursor: dict[str, str] = {}
-        for _ in range(40):
+        for _ in range(most):
             answer = self.get(nsid, **params, **cursor)
             items += answer[name]
             if "cursor" not in answer:
@@ -215,26 +217,38 @@ def serve_world(
                 )
             ]
         )
-        app = AppView(
-            pool=pool,
-            private=PrivateStore(names),
-            vault=Vault(b"secret of private state".ljust(32)),
-            engine=engine,
-            cursor_secret=b"secret",
-            service_did=SERVICE,
-            resolve_handle=_resolve_handle,
-            fetch_skeleton=generator,
-            request_crawl=_refuse_crawl,
-            export_repo=open_export,
-            **({"network": EmptyNetwork()} | changes),
-        )
-        server = XrpcServer(
-            Catalog.load(), authenticate=_authenticate, check_output=True
-        )
-        appview.add_methods(server, app)
-        mirror.add_methods(server, app)
-        with serving_in_thread(server.app(stream_routes(app))) as served:
+        with serve_index(
+            pool, names, engine=engine, fetch_skeleton=generator, **changes
+        ) as (served, app):
             yield Provider(served, world, uris, url, app, generator)
+
+
+@contextmanager
+def serve_index(
+    pool: Pool, names: Pool, **changes: Any
+) -> Iterator[tuple[str, AppView]]:
+    """Serve the index of `pool`, with private state in the database of `names`."""
+    app = AppView(
+        **{
+            "pool": pool,
+            "private": PrivateStore(names),
+            "vault": Vault(b"secret of private state".ljust(32)),
+            "engine": PostgresEngine(pool),
+            "cursor_secret": b"secret",
+            "service_did": SERVICE,
+            "resolve_handle": _resolve_handle,
+            "fetch_skeleton": Generator([]),
+            "request_crawl": _refuse_crawl,
+            "export_repo": open_export,
+            "network": EmptyNetwork(),
+            **changes,
+        }
+    )
+    server = XrpcServer(Catalog.load(), authenticate=_authenticate, check_output=True)
+    appview.add_methods(server, app)
+    mirror.add_methods(server, app)
+    with serving_in_thread(server.app(stream_routes(app))) as served:
+        yield served, app
 
 
 async def _authenticate(request: Request, nsid: str) -> Auth | None:

@@ -349,3 +349,11 @@ def test_usual_times_parse_like_others(numbers: tuple[int, ...], form: str) -> N
 def test_bad_times(text: Any) -> None:
     with pytest.raises(InvalidRecordError):
         require_time({"createdAt": text})
+
+
+def test_gallery_is_of_images_with_texts() -> None:
+    item = {"$type": "app.bsky.embed.gallery#image", "alt": "a heron"}
+    embed = {"$type": "app.bsky.embed.gallery", "items": [item, {"alt": 1}, 2]}
+    text = post.to_text({"text": "t", "embed": embed})
+    assert text.alt == "a heron"
+    assert {"media", "images"} <= {*text.features}

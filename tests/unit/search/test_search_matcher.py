@@ -83,7 +83,9 @@ def test_matches_are_those_of_the_tree(
         expected = [n for n, node in enumerate(nodes) if holds(node, terms)]
         assert matcher.match(each) == expected
         # Queries listed anew, under terms that the documents made rarer.
-        matcher._sort()
+        matcher._begin_sort()
+        assert matcher.match(each) == expected
+        assert not matcher._unsorted
         assert matcher.match(each) == expected
     for number in range(len(nodes)):
         matcher.remove(number)
@@ -199,3 +201,16 @@ def test_matches_are_those_of_the_postgres_engine(pool: Pool) -> None:
         exact = {hit.address for hit in page.hits[: len(found[number])]}
         assert exact == found[number], QUERIES[number]
         assert found[number], QUERIES[number]
+
+
+def test_sort_lists_a_bounded_number_of_queries_at_once() -> None:
+    matcher = Matcher()
+    for number in range(120):
+        matcher.put(number, parse(f"cats w{number}"), POSTS)
+    post = document(1, "cats w7 w119")
+    left = set()
+    for _ in range(510):
+        assert matcher.match(post) == [7, 119]
+        matcher.remove(100)
+        left.add(len(matcher._unsorted))
+    assert left == {0, 69, 19}

@@ -35,6 +35,12 @@ def engine(databases: Any) -> Iterator[PostgresEngine]:
                     document(6, "книга о море", detected="ru"),
                     document(7, "walk with me", detected="en"),
                     document(8, "cities without a language"),
+                    document(9, "de garden is groen", detected="nl"),
+                    document(10, "la gare de Lyon", detected="fr"),
+                    document(11, "les gares de Paris", detected="fr"),
+                    document(13, "it rains on the hill", detected="en"),
+                    document(14, "rain snow", detected="und"),
+                    document(12, "rain en Sevilla", detected="es"),
                 ],
             )
         yield engine
@@ -52,6 +58,12 @@ def engine(databases: Any) -> Iterator[PostgresEngine]:
         ("книгу", [6, 5]),
         ('"the city"', [4]),
         ("walks lang:ru", []),
+        # "garden" has the stem of these words, but in Dutch.
+        ("gares", [11, 10]),
+        ("gare", [10, 11]),
+        ("garden", [9]),
+        # The stem of "rains" is no other word in Spanish.
+        ("rains", [13, 14]),
     ],
 )
 @pytest.mark.parametrize("limit", [1, 2, 50])
@@ -75,10 +87,10 @@ def test_stems_are_found_after_words(
 
 
 def test_stems_of_documents_and_queries_meet() -> None:
-    assert document_stems(["cities", "by", "3.14"], ["en", "und", "en"]) == {"~citi"}
-    assert query_stems("city", ["en"]) == ["citi"]
-    assert "citi" in query_stems("cities")
-    assert query_stems("run") == ["run"]
+    assert document_stems(["cities", "by", "3.14"], ["en", "und", "en"]) == {"~en:citi"}
+    assert query_stems("city", ["en", "ja", "en"]) == {"en": "citi"}
+    assert query_stems("cities")["en"] == "citi"
+    assert set(query_stems("run").values()) == {"run"}
     for odd in ("", "3.14", "c++", "日本", "ab", "😂"):
-        assert query_stems(odd) == []
+        assert query_stems(odd) == {}
     assert document_stems(["cities"], ["ja", "und", ""]) == set()

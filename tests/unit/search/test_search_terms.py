@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from sample_documents import DIDS, document
 
@@ -67,3 +69,11 @@ def test_prefix_matches_longer_words_at_the_end_of_a_phrase() -> None:
     assert fields_with(Words(("brown", "fo"), prefix=True), TERMS) == ["text"]
     assert fields_with(Words(("bro", "fox"), prefix=True), TERMS) == []
     assert fields_with(Words(("gard",), prefix=True), TERMS) == ["title"]
+
+
+def test_terms_are_read_once_for_a_document() -> None:
+    post = document(1, "brown cats")
+    terms = read_terms(post)
+    assert read_terms(post) is terms
+    assert read_terms(replace(post, text="birds")).fields == {"text": ["birds"]}
+    assert post == document(1, "brown cats")

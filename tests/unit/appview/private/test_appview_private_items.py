@@ -105,13 +105,22 @@ def test_list_mute_mutes_its_members(provider: Provider) -> None:
     assert provider.get(f"{GRAPH}getListMutes", viewer="vera") == {"lists": []}
 
 
+def test_list_mute_needs_a_moderation_list(provider: Provider) -> None:
+    mute_list(provider, "curated")
+    viewer = profile(provider, "mia")
+    assert viewer["muted"] is False
+    assert "mutedByList" not in viewer
+    [found] = provider.get(f"{GRAPH}getListMutes", viewer="vera")["lists"]
+    assert found["uri"] == provider.uris["curated"]
+
+
 def test_list_mute_covers_a_scoped_mute(provider: Provider) -> None:
     body = {"actor": did("mia"), "onlyReposts": True}
     provider.post(f"{GRAPH}muteActor", body, viewer="vera")
-    mute_list(provider, "curated")
+    mute_list(provider, "list")
     viewer = profile(provider, "mia")
     assert viewer["muted"] is True
-    assert "mutedOnlyReposts" not in viewer
+    assert viewer["mutedOnlyReposts"] is False
 
 
 def test_list_mute_hides_members_in_feeds(provider: Provider) -> None:

@@ -28,10 +28,12 @@ def test_rate_limit_refuses_with_the_headers_of_the_reference() -> None:
 
 
 def test_rate_limit_drops_the_oldest_keys() -> None:
-    limit = RateLimit(5, 1.0, max_keys=10)
+    limit = RateLimit(5, 3_600.0, max_keys=10)
     for number in range(1_000):
         limit.take(str(number))
-    assert len(limit) == 10
+    left = [limit.look(str(number)).remaining for number in range(990, 1_000)]
+    assert left == [4] * 10
+    assert limit.look("0").remaining == 5
 
 
 def test_take_from_all_takes_nothing_when_one_limit_refuses() -> None:

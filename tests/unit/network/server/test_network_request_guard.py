@@ -167,11 +167,12 @@ def test_trusted_pds_has_thirty_shares_and_no_more() -> None:
 
 
 def test_memory_of_the_guard_is_bounded() -> None:
-    guard = RequestGuard(GuardPolicy(max_keys=10))
+    guard = RequestGuard(GuardPolicy(rate=0.001, burst=5, max_keys=10))
     for number in range(1_000):
         ask_anew = guard.admit(scope_of(f"1.2.{number // 256}.{number % 256}"))
         ask_anew.close()
-    assert len(guard.shares.addresses) == 10
+    assert guard.shares.addresses.look("1.2.3.231").remaining == 4
+    assert guard.shares.addresses.look("1.2.0.0").remaining == 5
     assert not guard.shares.requests
 
 

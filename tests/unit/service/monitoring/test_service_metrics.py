@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from urllib.request import urlopen
 
 import pytest
@@ -12,10 +13,10 @@ from network.server.listener import serving_in_thread
 from protocol.events.drops import DropReason
 from service.monitoring.metrics import (
     IndexCollector,
-    RequestMetrics,
     TaskMetrics,
     metrics_route,
 )
+from service.monitoring.request_metrics import RequestMetrics
 from storage.postgres.pool import Pool
 
 
@@ -38,6 +39,25 @@ def test_unknown_methods_and_statuses_share_one_series() -> None:
         'bigworld_requests_total{method="app.bsky.feed.getPosts",status="other"} 1.0',
         'bigworld_requests_total{method="other",status="2xx"} 100.0',
     ]
+
+
+def test_figures_of_all_processes_are_one_sum() -> None:
+    registry = CollectorRegistry()
+    metrics = RequestMetrics(registry, ["a.b.c"], processes=3)
+    for process, seconds in ((0, 0.004), (2, 0.04), (2, 20.0)):
+        pid = os.fork()
+        if not pid:
+            metrics.process = process
+            metrics.observe("a.b.c", 200, seconds)
+            os._exit(0)
+        os.waitpid(pid, 0)
+    shown = lines(registry)
+    assert 'bigworld_requests_total{method="a.b.c",status="2xx"} 3.0' in shown
+    assert 'bigworld_request_seconds_bucket{le="0.005",method="a.b.c"} 1.0' in shown
+    assert 'bigworld_request_seconds_bucket{le="0.05",method="a.b.c"} 2.0' in shown
+    assert 'bigworld_request_seconds_bucket{le="10.0",method="a.b.c"} 2.0' in shown
+    assert 'bigworld_request_seconds_bucket{le="+Inf",method="a.b.c"} 3.0' in shown
+    assert 'bigworld_request_seconds_sum{method="a.b.c"} 20.044' in shown
 
 
 def test_tasks_are_counted_by_outcome() -> None:

@@ -254,3 +254,16 @@ def test_cdn_url_pattern_is_checked(pattern: str, wrong: str | None) -> None:
         return
     with pytest.raises(ConfigError, match=wrong):
         Config.read(cdn_url_pattern=pattern)
+
+
+def test_cache_serves_and_evicts_files_of_another_process(tmp_path: Path) -> None:
+    first, second = ImageCache(tmp_path / "c", 30), ImageCache(tmp_path / "c", 30)
+    first.put("a", b"x" * 20)
+    file = second.open("a")
+    assert file is not None
+    with file:
+        assert file.read() == b"x" * 20
+    assert second.total == 20
+    second.put("b", b"y" * 20)
+    assert first.open("a") is None
+    assert first.total == 0

@@ -6,7 +6,9 @@ Times are in the past, in another order than the record keys.
 
 from __future__ import annotations
 
-from judged_records import (
+from reference_network import post
+
+from judged.records import (
     CAST,
     write_graph,
     write_media,
@@ -16,8 +18,18 @@ from judged_records import (
     write_quotes,
     write_threads,
 )
-from judged_stage import Stage
-from judged_states import (
+from judged.services import (
+    write_declarations,
+    write_documents,
+    write_gallery,
+    write_gone_lists,
+    write_labelers,
+    write_lists,
+    write_mentions,
+    write_verifications,
+)
+from judged.stage import Stage
+from judged.states import (
     recreate_records,
     rename_accounts,
     write_blocks,
@@ -28,13 +40,16 @@ from judged_states import (
     write_repeats,
     write_times,
 )
-from reference_network import post
+
+
+def settle_in(stage: Stage) -> None:
+    """Create the accounts."""
+    for name, server in CAST.items():
+        stage.move_in(name, f"{name}.{'two' if server else 'one'}.test", server)
 
 
 def play(stage: Stage) -> None:
     """Write all that our crawler finds at its start."""
-    for name, server in CAST.items():
-        stage.move_in(name, f"{name}.{'two' if server else 'one'}.test", server)
     for scene in (
         write_profiles,
         write_graph,
@@ -43,10 +58,18 @@ def play(stage: Stage) -> None:
         write_quotes,
         write_media,
         write_named,
+        write_labelers,
+        write_declarations,
+        write_verifications,
+        write_documents,
+        write_lists,
+        write_mentions,
+        write_gallery,
     ):
         scene(stage)
     stage.settle()
     for scene in (
+        write_gone_lists,
         write_gates,
         write_blocks,
         write_opted_out,
@@ -65,6 +88,7 @@ def play_on(stage: Stage) -> None:
     stage.say("bob", "written live")
     stage.like("carol", "written live")
     stage.reply("alice", "a live reply", "written live", "written live")
+    stage.remove("quinn verifies grace")
     stage.say("alice", "to the next century", createdAt="2148-01-01T00:00:00.000Z")
     rename_accounts(stage)
     post(

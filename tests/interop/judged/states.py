@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from judged_records import card, quoting
-from judged_stage import MISSING_CID, POST, Stage
 from reference_network import post
+
+from judged.records import card, quoting
+from judged.stage import MISSING_CID, POST, Stage
 
 
 def write_gates(stage: Stage) -> None:
@@ -154,9 +155,9 @@ def write_keys(stage: Stage) -> None:
     stage.like("bob", "no tid")
     stage.reply("bob", "to a key that is no TID", "no tid", "no tid")
     for kind in ("like", "repost"):
-        record = {"subject": stage.refs["bob speaks of a wombat"]}
+        like = {"subject": stage.refs["bob speaks of a wombat"]}
         stage.write(
-            "olivia", f"app.bsky.feed.{kind}", record, rkey=f"my-{kind}", validate=False
+            "olivia", f"app.bsky.feed.{kind}", like, rkey=f"my-{kind}", validate=False
         )
     record = {"subject": stage.did("bob")}
     stage.write(

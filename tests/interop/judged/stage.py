@@ -6,7 +6,7 @@ import base64
 import itertools
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -60,6 +60,10 @@ class Stage:
     def did(self, name: str) -> str:
         """Return the DID of an account by its name here."""
         return self.accounts[name].did
+
+    def uris_of(self, notes: Iterable[str]) -> set[str]:
+        """Return the AT-URIs of noted records."""
+        return {self.refs[note]["uri"] for note in notes}
 
     def name(self, text: str) -> str:
         """Return a report with names instead of DIDs and AT-URIs."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from judge import Difference, Rule
-from judged_stage import Stage
+from judged.compare import Difference, Rule
+from judged.judgements import judgements
+from judged.stage import Stage
 
 
 def _same_picture(difference: Difference) -> bool:
@@ -41,6 +43,9 @@ def _both_recent(difference: Difference) -> bool:
     return ours > yesterday and theirs > yesterday
 
 
+_LEXICON_REFUSAL: Final = re.compile(" params: | at \\$|^Invalid |^Missing ")
+
+
 def _always(_: Difference) -> bool:
     return True
 
@@ -64,6 +69,7 @@ def _equal_times(stage: Stage) -> Callable[[Difference], bool]:
 def rules(stage: Stage) -> tuple[Rule, ...]:
     """Return the intended differences, each with its reason."""
     return (
+        *judgements(stage),
         Rule("cursors are opaque", ".*", r"\.cursor", _always),
         Rule(
             "pictures come from another host",
@@ -74,7 +80,8 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
         Rule(
             "a time of indexing is each indexer's own",
             ".*",
-            r".*\.indexedAt",
+            r".*\.(indexedAt|seenAt)"
+            r"|\.(drafts|bookmarks)\[\d+\]\.(createdAt|updatedAt)",
             _both_recent,
         ),
         Rule(
@@ -87,7 +94,7 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
             "the type of a field that knows only one is optional",
             ".*",
             r".*\.embed\.record\.\$type",
-            lambda d: d.kind == "extra" and d.ours == "app.bsky.embed.record#view",
+            lambda d: "app.bsky.embed.record#view" in (d.ours, d.theirs),
         ),
         Rule(
             "posts of one time stand in the order of their keys, theirs of their CIDs",
@@ -113,8 +120,8 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
             "",
             lambda d: (
                 d.ours[:2] == d.theirs[:2] == [400, "InvalidRequest"]
-                and d.ours[2].startswith("parameters: ")
-                and " params: " in d.theirs[2]
+                and d.ours[2].startswith(("parameters: ", "body: "))
+                and _LEXICON_REFUSAL.search(d.theirs[2]) is not None
             ),
         ),
         Rule(
@@ -147,15 +154,24 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
         ),
         Rule(
             "of those reposts another one may be the one that counts",
-            r"app\.bsky\.feed\.getAuthorFeed",
+            r"app\.bsky\.feed\.get(AuthorFeed|Timeline)",
             r"\.feed\[\d+\]\.reason\.(uri|cid|indexedAt)",
-            lambda d: dict(d.question.params)["actor"] == stage.did("heidi"),
+            lambda d: stage.did("heidi") in d.about,
         ),
         Rule(
             "a post written anew starts with what names its new version",
             r"app\.bsky\.feed\..*",
             r".*(Count|\.likes|\.repostedBy|\.replies|\.viewer\.(like|repost))",
             lambda d: d.about == stage.refs["again"]["uri"],
+        ),
+        Rule(
+            "what names an earlier version of a post does not bring the new one",
+            r"app\.bsky\.feed\.get(ActorLikes|AuthorFeed|Timeline)",
+            r"\.feed",
+            lambda d: all(
+                str(name).startswith(stage.refs["again"]["uri"])
+                for name in d.theirs or d.ours
+            ),
         ),
         Rule(
             "the sync specification has a status for deleted repos",
@@ -185,21 +201,3 @@ def rules(stage: Stage) -> tuple[Rule, ...]:
             lambda d: d.ours == [200] and d.theirs[1] == "RecordNotFound",
         ),
     )
-
-
-REQUIRED: Final = (
-    r".*\.viewer",
-    r".*\.viewer\.(like|repost|following|followedBy|blocking|blockedBy)",
-    r".*\.viewer\.(blockingByList|replyDisabled|embeddingDisabled|threadMuted)",
-    r".*\.reason\.cid",
-    r".*\.labels\[\d+\]\.cid",
-    r".*\.acceptsInteractions",
-    r".*\.descriptionFacets",
-    r".*\.joined\w+Count",
-    r".*\.threadgate",
-    r".*\.threadgate\..*",
-    r".*\.embeds",
-    r".*\.replies",
-    r".*\.parent",
-)
-"""Fields that we must send where they do."""

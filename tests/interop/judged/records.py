@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from judged_stage import MISSING_CID, POST, Stage, picture
+from judged.stage import MISSING_CID, POST, Stage, picture
 
 CAST: Final = {
     "alice": 0,
@@ -24,8 +24,14 @@ CAST: Final = {
     "sybil": 0,
     "victor": 1,
     "zoe": 0,
+    "lila": 0,
+    "quinn": 1,
+    "wendy": 1,
 }
-"""Name and server. Heidi has no profile, zoe writes nothing."""
+"""Name and server. Heidi has no profile, zoe writes nothing.
+
+Lila labels, quinn verifies, wendy joined by a starter pack.
+"""
 
 
 def _self_labels(*values: str) -> dict[str, Any]:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Final
 
-from judge import Question
-from judged_stage import POST, Stage
+from judged.question import Question
+from judged.reads import ask as _ask
+from judged.reads import odd_reads, views_of
+from judged.stage import POST, Stage
 
-VIEWERS: Final = ("", "alice", "bob", "carol", "dan", "erin", "frank", "heidi", "zoe")
+VIEWERS: Final = (
+    "",
+    "alice",
+    "bob",
+    "carol",
+    "dan",
+    "erin",
+    "frank",
+    "grace",
+    "heidi",
+    "zoe",
+)
 FILTERS: Final = (
     "posts_with_replies",
     "posts_no_replies",
@@ -33,8 +46,22 @@ def questions(stage: Stage, *, whole: bool = False) -> Iterator[Question]:
         yield from _of_posts(stage, viewer, thorough)
         yield from _of_feeds(stage, viewer)
         yield from _searches(stage, viewer)
+        yield from views_of(stage, viewer, thorough)
     yield from _of_records(stage)
     yield from _odd(stage)
+    yield from odd_reads(stage)
+
+
+def sample(asked: Iterable[Question], most: int) -> list[Question]:
+    """Return at most `most` questions of each method, spread over viewers and forms."""
+    of_method: dict[str, list[Question]] = {}
+    for question in asked:
+        of_method.setdefault(question.nsid, []).append(question)
+    chosen: list[Question] = []
+    for found in of_method.values():
+        count = min(most, len(found))
+        chosen += [found[n * len(found) // count] for n in range(count)]
+    return chosen
 
 
 def repo_questions(stage: Stage, server: str) -> Iterator[Question]:
@@ -43,10 +70,6 @@ def repo_questions(stage: Stage, server: str) -> Iterator[Question]:
         if account.server == server:
             for method in ("getLatestCommit", "getRepoStatus"):
                 yield _ask(f"com.atproto.sync.{method}", "", did=account.did)
-
-
-def _ask(nsid: str, viewer: str, pages: str = "", **params: Any) -> Question:
-    return Question(nsid, tuple(params.items()), viewer, pages)
 
 
 def _of_accounts(stage: Stage, viewer: str, thorough: bool) -> Iterator[Question]:

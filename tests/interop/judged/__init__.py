@@ -1,0 +1,1 @@
+"""The judge: one network, two indexers, the same questions."""
