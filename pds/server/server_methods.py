@@ -74,9 +74,7 @@ def add_methods(server: XrpcServer, host: PdsContext) -> None:
     server.add(f"{_NS}.activateAccount", methods.activate_account, "required")
     server.add(f"{_NS}.deactivateAccount", methods.deactivate_account, "required")
     server.add(f"{_NS}.deleteAccount", methods.delete_account)
-    # Clients call both at every start. Invites here are one code of the operator, and
-    # no account owns one; app passwords cannot be created.
-    server.add(f"{_NS}.getAccountInviteCodes", lambda _: {"codes": []}, "required")
+    # Settings of clients list them; none can be created here.
     server.add(f"{_NS}.listAppPasswords", lambda _: {"passwords": []}, "required")
 
 
