@@ -70,6 +70,9 @@ def add_methods(server: XrpcServer, host: PdsContext) -> None:
     server.add(REFRESH_SESSION, methods.refresh_session, "required")
     server.add(f"{_NS}.getSession", methods.get_session, "required")
     server.add(DELETE_SESSION, methods.delete_session, "required")
+    server.add(
+        f"{_NS}.getAccountInviteCodes", methods.get_account_invite_codes, "required"
+    )
     server.add(f"{_NS}.getServiceAuth", methods.get_service_auth, "required")
     server.add(f"{_NS}.activateAccount", methods.activate_account, "required")
     server.add(f"{_NS}.deactivateAccount", methods.deactivate_account, "required")
@@ -197,6 +200,13 @@ class _ServerMethods:
             raise InvalidInviteCodeError("No invite code provided")
         if not hmac.compare_digest(code.encode(), wanted.encode()):
             raise InvalidInviteCodeError("Provided invite code not available")
+
+    def get_account_invite_codes(self, call: Call) -> dict[str, Any]:
+        """Return the codes that the account may give away.
+
+        Accounts hold none: the one code of this server belongs to its operator.
+        """
+        return {"codes": []}
 
     async def create_session(self, call: Call) -> dict[str, Any]:
         host = self._host
