@@ -184,7 +184,7 @@ NOTICE = (
         "    for _ in range(_LEVELS_BELOW):",
         "    for _ in range(0):",
         (
-            f"{_DISTANT}::test_rows_do_not_depend_on_the_order_of_posts",
+            f"{_DISTANT}::test_deleted_post_ends_the_rows_through_it_until_it_is_back",
             f"{_DISTANT}::test_edited_reply_moves_the_rows_below_it",
         ),
     ),
