@@ -79,7 +79,7 @@ ODD_URIS = (
 ODD_NUMBERS = ("0", "-1", "101", "9223372036854775807", "-9223372036854775808", "1.5")
 ODD_KEYS = ("..", ".", "self", "2222222222222", "k" * 512, "k" * 513, "a:b~c_d-e.f")
 
-GOOD: dict[str, Any] = {
+GOOD: dict[str | None, Any] = {
     "at-identifier": ALICE,
     "did": ALICE,
     "handle": "alice.test",
@@ -271,7 +271,19 @@ ODD_STRINGS = (
     "at://alice.test/app.bsky.feed.post/1",
     "ref:x",
 )
-ODD_VALUES = (None, 7, -1, 2**63, 2**64, 1.5, [], {}, [[]], {"$type": "a.b.c"}, True)
+ODD_VALUES: tuple[Any, ...] = (
+    None,
+    7,
+    -1,
+    2**63,
+    2**64,
+    1.5,
+    [],
+    {},
+    [[]],
+    {"$type": "a.b.c"},
+    True,
+)
 
 
 def send(url: str, nsid: str, body: Any) -> tuple[int, Any]:
