@@ -7,12 +7,14 @@ has expired. So labels may arrive in any order, and more than once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from psycopg.rows import dict_row
 
 from labels.signed_label import LabelFault, SignedLabel
+from storage.postgres.fetch import fetch_all
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner
 from storage.states import STATUS_ACTIVE
@@ -99,7 +101,7 @@ def save_progress(conn: Conn, src: int, seq: int, rows: Sequence[Row]) -> None:
             seq = greatest(label_stream.seq, excluded.seq),
             labels = label_stream.labels + excluded.labels,
             newest_cts = greatest(label_stream.newest_cts, excluded.newest_cts),
-            seen_at = excluded.seen_at, error = NULL
+            seen_at = excluded.seen_at, error = NULL, failing_since = NULL
         """,
         (src, seq, len(rows), max((row[7] for row in rows), default=None)),
     )
@@ -110,13 +112,70 @@ def restart_stream(conn: Conn, src: int) -> None:
     conn.execute("UPDATE label_stream SET seq = 0 WHERE src = %s", (src,))
 
 
-def note_error(conn: Conn, src: int, error: str | None) -> None:
-    """Keep the last error of a stream for operators; None after a connect."""
-    text = None if error is None else error.replace("\0", "")[:MAX_ERROR_CHARS]
+def open_stream(conn: Conn, src: int) -> None:
+    """Store a stream that is followed from now on, at its start."""
     conn.execute(
-        "INSERT INTO label_stream (src, error) VALUES (%s, %s)"
-        " ON CONFLICT (src) DO UPDATE SET error = excluded.error",
-        (src, text),
+        "INSERT INTO label_stream (src) VALUES (%s) ON CONFLICT DO NOTHING", (src,)
+    )
+
+
+def note_error(conn: Conn, src: int, error: str) -> None:
+    """Keep the last error of a stream for operators, and the time of the first."""
+    conn.execute(
+        """
+        INSERT INTO label_stream (src, error, failing_since) VALUES (%s, %s, now())
+        ON CONFLICT (src) DO UPDATE SET error = excluded.error, failing_since =
+            coalesce(label_stream.failing_since, excluded.failing_since)
+        """,
+        (src, error.replace("\0", "")[:MAX_ERROR_CHARS]),
+    )
+
+
+def note_connected(conn: Conn, src: int) -> None:
+    """Forget the errors before a connect."""
+    conn.execute(
+        "UPDATE label_stream SET error = NULL, failing_since = NULL"
+        " WHERE src = %s AND failing_since IS NOT NULL",
+        (src,),
+    )
+
+
+def forget_watching(conn: Conn, kept: Sequence[int]) -> None:
+    """Forget the state of streams that are followed no more: `kept` are followed."""
+    conn.execute(
+        "UPDATE label_stream SET error = NULL, failing_since = NULL, seen_at = NULL"
+        " WHERE src <> ALL(%s)",
+        ([*kept],),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StreamHealth:
+    """Times in seconds of the stream of a labeler; None: it does not fail."""
+
+    labeler: str
+    failing_s: float | None
+    silent_s: float | None
+    error: str | None
+
+
+def unhealthy_streams(
+    conn: Conn, failing_s: float, silent_s: float
+) -> list[StreamHealth]:
+    """Return streams that fail for long, or sent nothing for long."""
+    return fetch_all(
+        conn,
+        StreamHealth,
+        """
+        SELECT * FROM (
+            SELECT a.did AS labeler, s.error,
+                extract(epoch FROM now() - s.failing_since)::float8 AS failing_s,
+                extract(epoch FROM now() - s.seen_at)::float8 AS silent_s
+            FROM label_stream s JOIN actor a ON a.id = s.src
+        ) AS found
+        WHERE failing_s > %s OR silent_s > %s ORDER BY labeler
+        """,
+        (failing_s, silent_s),
     )
 
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -88,6 +88,7 @@ class LabelStream:
         self._src = 0
         self._position = 0
         self._is_current = False
+        self._connected = asyncio.Event()
 
     async def run(self) -> None:
         """Follow the stream; reconnect after failures, later and later."""
@@ -105,7 +106,7 @@ class LabelStream:
     async def _follow(self, *, refresh: bool) -> None:
         document = await self._resolver.resolve_did(self._did, refresh=refresh)
         url = _stream_url(document)
-        await self._store(lambda conn: label_rows.note_error(conn, self._src, None))
+        await self._store(lambda conn: label_rows.open_stream(conn, self._src))
         async with (
             StreamClient(
                 self._fetcher,
@@ -116,6 +117,7 @@ class LabelStream:
                 times=self._times,
             ) as stream,
             _queued(stream) as queue,
+            _beside(self._note_connects()),
         ):
             while True:
                 items = [await queue.get()]
@@ -128,6 +130,20 @@ class LabelStream:
     def _see(self, event: StreamEvent) -> None:
         if isinstance(event, Connected):
             log.info("labeler_connected", labeler=self._did, cursor=event.cursor)
+            self._connected.set()
+
+    async def _note_connects(self) -> None:
+        """Forget errors once a connection stands, also of a labeler that is quiet."""
+
+        def note() -> None:
+            with self._pool.connection() as conn:
+                label_rows.note_connected(conn, self._src)
+
+        while True:
+            await self._connected.wait()
+            self._connected.clear()
+            with contextlib.suppress(psycopg.Error):
+                await asyncio.to_thread(note)
 
     async def take(self, frames: Sequence[bytes]) -> None:
         """Verify and store the labels of frames.
@@ -232,6 +248,17 @@ async def _queued(
     finally:
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a coroutine until the end of the context."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _read_frame(raw: bytes, faults: Counter[LabelFault]) -> Message | None:

@@ -12,7 +12,13 @@ from typing import Final
 
 from protocol.events.drops import DropReason
 from service.monitoring.alarms import Alarm, AlarmKind
-from service.monitoring.snapshot import CRAWL_PULSE, TASK_PULSE, Snapshot
+from service.monitoring.snapshot import (
+    CRAWL_PULSE,
+    LABELER_FAILING_S,
+    LABELER_SILENT_S,
+    TASK_PULSE,
+    Snapshot,
+)
 from storage.hosts.host_rows import (
     HOST_OFFLINE,
     HOST_STREAMING,
@@ -222,6 +228,18 @@ def mirror_stuck(snapshot: Snapshot) -> Iterator[Alarm]:
         yield Alarm(AlarmKind.MIRROR_STUCK, directory, error)
 
 
+def labeler_away(snapshot: Snapshot) -> Iterator[Alarm]:
+    """Yield labelers whose streams fail, or send nothing, for long."""
+    for stream in snapshot.labelers:
+        if stream.failing_s is not None and stream.failing_s > LABELER_FAILING_S:
+            detail = f"failing for {_span(stream.failing_s)}: {stream.error or '?'}"
+        elif stream.silent_s is not None and stream.silent_s > LABELER_SILENT_S:
+            detail = f"silent for {_span(stream.silent_s)}"
+        else:
+            continue
+        yield Alarm(AlarmKind.LABELER_AWAY, stream.labeler, detail)
+
+
 def many_drops(snapshot: Snapshot) -> Iterator[Alarm]:
     """Yield the drop reasons of a large share of the events."""
     events = snapshot.events
@@ -259,6 +277,7 @@ RULES: Final[tuple[Rule, ...]] = (
     buffer_full,
     identities_waiting,
     mirror_stuck,
+    labeler_away,
     many_drops,
     quarantine,
 )

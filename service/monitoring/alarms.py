@@ -27,6 +27,7 @@ class AlarmKind(StrEnum):
     BUFFER_FULL = "buffer_full"
     IDENTITIES_WAITING = "identities_waiting"
     MIRROR_STUCK = "mirror_stuck"
+    LABELER_AWAY = "labeler_away"
     MANY_DROPS = "many_drops"
     QUARANTINE = "quarantine"
 
@@ -135,6 +136,12 @@ EXPLANATIONS: Final[Mapping[AlarmKind, Explanation]] = {
         "It retries, and reads everything again if the directory renumbered its "
         "operations. If the directory was reset, delete its row in plc_feed: "
         "everything is read again, verified operations stay.",
+    ),
+    AlarmKind.LABELER_AWAY: Explanation(
+        "The stream of a labeler fails for half an hour, or has sent nothing for three "
+        "days: its new labels are not shown, and labels that it took back still are.",
+        "The status page shows the last error. It is retried, and continues behind the "
+        "last message. Remove it from BIGWORLD_LABELERS if it ended.",
     ),
     AlarmKind.MANY_DROPS: Explanation(
         "A large share of the events is dropped for one reason.",

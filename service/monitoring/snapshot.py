@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from crawler.hosts.balance import DROPS, EVENTS
+from labels.label_rows import StreamHealth, unhealthy_streams
 from plc.operation_log import stuck_feeds
 from search.engines.external_state import load_failures
 from storage.heartbeats import Heartbeat, load_heartbeats
@@ -18,6 +19,9 @@ from storage.repos.repo_rows import count_states
 from storage.states import REPO_SYNCHRONIZED
 
 CRAWL_PULSE = "crawl"
+LABELER_FAILING_S = 1_800.0
+LABELER_SILENT_S = 3 * 86_400.0
+"""A labeler may have nothing to label for a day."""
 TASK_PULSE = "task/"
 """Names of heartbeats: the crawling process, and `task/NAME` of each task."""
 
@@ -38,6 +42,7 @@ class Snapshot:
     jobs: Mapping[str, int] = field(default_factory=dict)  # by kind
     quarantined: int = 0  # inputs of the last day
     mirrors: Mapping[str, str] = field(default_factory=dict)  # stuck ones -> reason
+    labelers: tuple[StreamHealth, ...] = ()  # that fail or are silent for long
 
     @property
     def events(self) -> Gauge | None:
@@ -77,6 +82,7 @@ def take_snapshot(conn: Conn) -> Snapshot:
             " WHERE at > now() - interval '1 day'",
         ),
         mirrors=stuck_feeds(conn),
+        labelers=tuple(unhealthy_streams(conn, LABELER_FAILING_S, LABELER_SILENT_S)),
     )
 
 

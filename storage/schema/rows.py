@@ -181,6 +181,7 @@ label_stream = table(
     time("newest_cts", nullable=True),
     time("seen_at", nullable=True),
     text("error", nullable=True),
+    time("failing_since", nullable=True),
 )
 label_drop = table(
     "label_drop",

@@ -10,6 +10,10 @@ _LABEL_STREAM = "tests/unit/labels/test_labels_stream.py"
 _NOTICE_AUDIT = "tests/unit/audit/test_indexer_notice_audit.py"
 _NOTICES = "tests/unit/indexer/notifications/test_indexer_notices.py"
 _NOTIFICATIONS = "tests/unit/appview/private/test_appview_notifications.py"
+_PAGES_OF_ONE = (
+    "tests/unit/appview/strangers/test_appview_pages_of_one.py"
+    "::test_pages_of_one_hold_every_item_once"
+)
 _PRIVATE_ITEMS = "tests/unit/appview/private/test_appview_private_items.py"
 _READ_AFTER_WRITE = "tests/integration/pds/test_pds_read_after_write.py"
 _SCENARIOS = "tests/unit/labels/test_labels_scenarios.py"
@@ -184,7 +188,7 @@ NOTICE = (
         "    for _ in range(_LEVELS_BELOW):",
         "    for _ in range(0):",
         (
-            f"{_DISTANT}::test_rows_do_not_depend_on_the_order_of_posts",
+            f"{_DISTANT}::test_deleted_post_ends_the_rows_through_it_until_it_is_back",
             f"{_DISTANT}::test_edited_reply_moves_the_rows_below_it",
         ),
     ),
@@ -194,7 +198,7 @@ NOTICE = (
         "appview/skeletons/notifications.py",
         'sign = "<=" if SLOT_OF[reason] < after[3] else "<"',
         'sign = "<"',
-        (f"{_NOTIFICATIONS}::test_every_reason_is_listed_once[1]",),
+        (f"{_PAGES_OF_ONE}[app.bsky.notification.listNotifications]",),
     ),
     Mutant(
         "distant-replies-compared-before-the-drain",

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from crawler.database import Database
 from crawler.live.firehose import Firehose
 from crawler.scope.reconciler import ScopeReconciler
+from labels.label_rows import forget_watching
 from labels.label_stream import LabelStream, follow_labelers
 from service.cli.processes.running_process import run_async, stop_event
 from service.crawling import WriteSide, add_configured_hosts, open_write_side
@@ -110,7 +111,15 @@ async def _follow_labelers(
             )
             for did in config.subscribed_labelers
         ]
+        await asyncio.to_thread(_forget_other_labelers, config, side)
         await follow_labelers(streams, stop)
+
+
+def _forget_other_labelers(config: Config, side: WriteSide) -> None:
+    """Raise no alarm for labelers that are followed no more."""
+    kept = side.interner.actors(config.subscribed_labelers)
+    with side.pool.connection() as conn:
+        forget_watching(conn, [*kept.values()])
 
 
 async def _reconcile_scope(side: WriteSide, stop: asyncio.Event) -> None:

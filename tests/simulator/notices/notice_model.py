@@ -25,7 +25,7 @@ _ANCESTORS = 4
 Value = dict[str, Any]
 
 
-class Told(NamedTuple):
+class Notified(NamedTuple):
     """A notification: the reason, the record, and the recipient's own record."""
 
     reason: str
@@ -37,16 +37,16 @@ class Told(NamedTuple):
 class Inboxes:
     """Notifications by recipient. Of each group exactly one is there."""
 
-    groups: dict[str, list[frozenset[Told]]] = field(
+    groups: dict[str, list[frozenset[Notified]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    optional: dict[str, set[Told]] = field(default_factory=lambda: defaultdict(set))
+    optional: dict[str, set[Notified]] = field(default_factory=lambda: defaultdict(set))
     """The reference to a repost counts with the like that counts."""
-    removed: dict[str, set[Told]] = field(default_factory=lambda: defaultdict(set))
+    removed: dict[str, set[Notified]] = field(default_factory=lambda: defaultdict(set))
 
     def compare(self, recipient: str, pages: list[Value]) -> list[str]:
         """Return the differences of a whole list from what must be there."""
-        told = [Told(n["reason"], n["uri"], n.get("reasonSubject")) for n in pages]
+        told = [Notified(n["reason"], n["uri"], n.get("reasonSubject")) for n in pages]
         faults = [
             f"{recipient} was notified {n} times of {one}"
             for one, n in Counter(told).items()
@@ -106,7 +106,7 @@ class NoticeModel:
             self._reactions(found, kind, reason)
         follows = defaultdict(set)
         for uri, value in self._of(FOLLOW):
-            follows[_owner(uri), value["subject"]].add(Told("follow", uri, None))
+            follows[_owner(uri), value["subject"]].add(Notified("follow", uri, None))
         for (author, subject), told in follows.items():
             if self._reaches(author, subject):
                 found.groups[subject].append(frozenset(told))
@@ -133,45 +133,45 @@ class NoticeModel:
         for (author, subject), uris in by_subject.items():
             recipient = _owner(subject)
             if subject in self.records and self._reaches(author, recipient):
-                told = frozenset(Told(reason, uri, subject) for uri in uris)
+                told = frozenset(Notified(reason, uri, subject) for uri in uris)
                 found.groups[recipient].append(told)
             for uri in uris:
                 via = self.records[uri].get("via", {}).get("uri")
                 if via not in self.records or author == recipient:
                     continue
                 if self._reaches(author, _owner(via)):
-                    one = Told(f"{reason}-via-repost", uri, via)
+                    one = Notified(f"{reason}-via-repost", uri, via)
                     if len(uris) > 1:
                         found.optional[_owner(via)].add(one)
                     else:
                         found.groups[_owner(via)].append(frozenset((one,)))
 
-    def _singles(self) -> Iterator[tuple[str, Told]]:
+    def _singles(self) -> Iterator[tuple[str, Notified]]:
         for uri, value in self._of(POST):
             yield from self._of_post(uri, value).items()
         for uri, value in self._of(VERIFICATION):
-            yield value["subject"], Told("verified", uri, None)
+            yield value["subject"], Notified("verified", uri, None)
         for uri, value in self._of(PROFILE):
             pack = value.get("joinedViaStarterPack", {}).get("uri")
             if pack in self.records and pack.split("/")[3] == STARTER_PACK:
-                yield _owner(pack), Told("starterpack-joined", uri, pack)
+                yield _owner(pack), Notified("starterpack-joined", uri, pack)
 
-    def _of_post(self, uri: str, value: Value) -> dict[str, Told]:
+    def _of_post(self, uri: str, value: Value) -> dict[str, Notified]:
         """Return the notice of each account that a post notifies."""
-        told: dict[str, Told] = {}
+        told: dict[str, Notified] = {}
         for facet in value.get("facets", ()):
             for feature in facet["features"]:
-                told.setdefault(feature["did"], Told("mention", uri, None))
+                told.setdefault(feature["did"], Notified("mention", uri, None))
         quoted = value.get("embed", {}).get("record", {}).get("uri")
         if quoted in self.records:
-            told.setdefault(_owner(quoted), Told("quote", uri, quoted))
+            told.setdefault(_owner(quoted), Notified("quote", uri, quoted))
         post: Value | None = value
         for _ in range(_ANCESTORS):
             above = (post or {}).get("reply", {}).get("parent", {}).get("uri")
             post = self.records.get(above)
             if post is None:
                 break
-            told.setdefault(_owner(above), Told("reply", uri, above))
+            told.setdefault(_owner(above), Notified("reply", uri, above))
         return told
 
 

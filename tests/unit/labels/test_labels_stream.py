@@ -14,7 +14,14 @@ import pytest
 from labeler_world import LABELER, OTHER, START, Keys, Labeler, resign
 from small_world import did
 
-from labels.label_rows import load_position, stream_states
+from labels.label_rows import (
+    forget_watching,
+    load_position,
+    note_error,
+    save_progress,
+    stream_states,
+    unhealthy_streams,
+)
 from labels.label_stream import (
     SUBSCRIBE_LABELS,
     LabelStream,
@@ -290,6 +297,65 @@ async def test_an_unreachable_labeler_is_retried_and_shown(
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     assert "localhost:9" in error
+    conn.rollback()
+    with conn.transaction():
+        conn.execute(
+            "UPDATE label_stream SET failing_since = failing_since - interval '1 hour'"
+        )
+    # A further error does not begin anew.
+    [src] = interner.actors([LABELER]).values()
+    with conn.transaction():
+        note_error(conn, src, "away")
+    [failing] = unhealthy_streams(conn, 1_800.0, 86_400.0)
+    assert (failing.labeler, failing.error) == (LABELER, "away")
+    assert failing.failing_s is not None
+    assert failing.failing_s > 3_500
+    assert unhealthy_streams(conn, 7_200.0, 86_400.0) == []
+    conn.rollback()
+    with conn.transaction():
+        forget_watching(conn, [src])
+    assert len(unhealthy_streams(conn, 1_800.0, 86_400.0)) == 1
+    conn.rollback()
+    with conn.transaction():
+        forget_watching(conn, [])
+    assert unhealthy_streams(conn, 1_800.0, 86_400.0) == []
+
+
+async def test_a_connection_ends_the_failure_of_a_quiet_labeler(
+    labeler: Labeler, conn: Conn, pool: Pool, interner: Interner, fetcher: Fetcher
+) -> None:
+    [src] = interner.actors([LABELER]).values()
+    with conn.transaction():
+        note_error(conn, src, "away")
+    server = XrpcServer(Catalog.load())
+    server.route_subscription(SUBSCRIBE_LABELS, StreamServer(_Sent([]), poll=0.05))
+    async with serving(server.app()) as url:
+        stream = LabelStream(
+            LABELER,
+            fetcher,
+            Keys({LABELER: labeler.key}, url=url),  # type: ignore[arg-type]
+            pool,
+            interner,
+            times=StreamTimes(first=0.01),
+        )
+        following = asyncio.create_task(stream.run())
+        with anyio.fail_after(20):
+            while unhealthy_streams(conn, 0.0, 86_400.0):
+                conn.rollback()
+                await asyncio.sleep(0.05)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+    assert stream_states(conn, [LABELER])[0]["error"] is None
+
+
+def test_silent_streams_are_unhealthy(conn: Conn, interner: Interner) -> None:
+    [src] = interner.actors([LABELER]).values()
+    with conn.transaction():
+        save_progress(conn, src, 1, [])
+        conn.execute("UPDATE label_stream SET seen_at = now() - interval '2 days'")
+    [silent] = unhealthy_streams(conn, 1_800.0, 86_400.0)
+    assert (silent.labeler, silent.failing_s) == (LABELER, None)
+    assert unhealthy_streams(conn, 1_800.0, 259_200.0) == []
 
 
 class _Broken(LabelStream):

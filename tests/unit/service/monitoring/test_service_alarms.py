@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from crawler.hosts.balance import DROPS, EVENTS
+from labels.label_rows import StreamHealth
 from plc import operation_log
 from protocol.events.drops import DropReason
 from service.monitoring import alarm_rules
@@ -172,6 +173,11 @@ CASES: list[tuple[AlarmKind, Snapshot, Snapshot]] = [
         WELL,
     ),
     (
+        AlarmKind.LABELER_AWAY,
+        replace(WELL, labelers=(StreamHealth("did:plc:a", 1_801.0, None, "x"),)),
+        replace(WELL, labelers=(StreamHealth("did:plc:a", 1_800.0, 9.0, "x"),)),
+    ),
+    (
         AlarmKind.MANY_DROPS,
         with_gauge(f"{DROPS}/bad_signature", 2.1),
         with_gauge(f"{DROPS}/bad_signature", 1.9),
@@ -301,6 +307,19 @@ def test_take_snapshot_reads_the_database(pool: Pool) -> None:
     registry = CollectorRegistry()
     registry.register(WatchCollector(pool))
     assert series(registry)['bigworld_alarms{kind="all_slow"}'] == 1
+
+
+def test_labelers_that_fail_or_are_silent_for_long_are_away() -> None:
+    streams = (
+        StreamHealth("did:plc:a", 7_200.0, None, "refused"),
+        StreamHealth("did:plc:b", None, 400_000.0, None),
+        StreamHealth("did:plc:c", 60.0, 60.0, "refused"),
+    )
+    found = find_alarms(replace(WELL, labelers=streams))
+    assert [(a.kind, a.subject, a.detail) for a in found] == [
+        (AlarmKind.LABELER_AWAY, "did:plc:a", "failing for 2 h: refused"),
+        (AlarmKind.LABELER_AWAY, "did:plc:b", "silent for 111 h"),
+    ]
 
 
 class _Tasks:
