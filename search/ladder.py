@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from search.engines.contract import RecordHit, RecordPage
 from search.query.nodes import (
+    EVERYTHING,
     AllOf,
     AnyOf,
     Filter,
@@ -173,16 +174,25 @@ def narrow(
     least = 2 if query.sort == "top" else 3
     if not least <= len(words) <= _MOST_FEWER:
         return None
-    fewer = AnyOf(
-        tuple(
-            all_of(*(stemmed[i] for i in words if i != left_out))
-            for left_out in reversed(words)
-        )
-    )
+    fewer = _all_but_one([stemmed[i] for i in words])
     earlier = [Not(AllOf(tuple(begun[i] for i in words))), *not_stemmed]
     if changed:
         earlier.append(Not(AllOf(tuple(corrected[i] for i in words))))
     return replace(query, where=all_of(*kept, fewer, *earlier))
+
+
+def _all_but_one(parts: Sequence[Node]) -> Node:
+    """Return the parts of which one may be missing.
+
+    By halves, so that a part stands in it a few times, and not once for each other.
+    """
+    if len(parts) == 1:
+        return EVERYTHING
+    half = len(parts) // 2
+    first, last = parts[:half], parts[half:]
+    return any_of(
+        all_of(*first, _all_but_one(last)), all_of(_all_but_one(first), *last)
+    )
 
 
 def _is_short(query: Query) -> bool:

@@ -138,7 +138,7 @@ def find_conditions(
         if kind is Kind.AUTHOR:
             authors = tuple(sorted({ids[d] for d in authors_of(part) if d in ids}))
     joint = " | " if isinstance(query.where, AnyOf) else " & "
-    ranked = joint.join(encode_clause(words) for words in words_of(query.where))
+    ranked = joint.join(map(encode_clause, dict.fromkeys(words_of(query.where))))
     nodes = tuple(part for part in parts if is_lexical(part))
     return Conditions(nodes, tuple(lexemes), tuple(rows), ids, ranked, authors, records)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
 from test_search_postgres import DIDS, POST, document
 
 from search.engines.postgres import PostgresEngine
-from search.query.nodes import Query, Sort
+from search.ladder import _all_but_one
+from search.query.nodes import Query, Sort, Words
 from search.query.parser import parse_query
+from search.terms import Terms, holds
 from storage.postgres.pool import open_pool
 
 
@@ -59,3 +62,13 @@ def test_one_wrong_character_of_a_long_run_is_found(engine: PostgresEngine) -> N
 
 def test_few_matches_are_ranked_by_words(engine: PostgresEngine) -> None:
     assert found(engine, "kettle") == [5, 1]
+
+
+@pytest.mark.parametrize("number", range(2, 7))
+def test_all_but_one_holds_with_one_part_missing_at_most(number: int) -> None:
+    parts = [Words((f"w{n}",)) for n in range(number)]
+    node = _all_but_one(parts)
+    for chosen in product((True, False), repeat=number):
+        held = [p.tokens[0] for p, one in zip(parts, chosen, strict=True) if one]
+        terms = Terms({"text": held}, frozenset())
+        assert holds(node, terms) == (len(held) >= number - 1), held
