@@ -33,6 +33,7 @@ _MODULES: Final = {
 _TAKES: Final = {
     "ingest": ("stored", "shards"),
     "backfill": ("stored",),
+    "serve": ("posts",),
     "search": ("posts",),
     "relevance": ("page", "failures"),
 }
@@ -77,7 +78,7 @@ def bench(
         int, typer.Option(min=1, max=64, help="Number of ingest processes.")
     ] = 1,
     posts: Annotated[
-        int, typer.Option(min=0, help="Number of posts that are searched.")
+        int, typer.Option(min=0, help="Number of posts that are searched or shown.")
     ] = 0,
     page: Annotated[
         Path | None,

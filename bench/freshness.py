@@ -36,15 +36,64 @@ _LATER_US: Final = START_US + 10**12
 _ENDLESS: Final = 10**9
 
 
+Send = Callable[[bytes], None]
+"""Send a frame on the stream of a host that is crawled."""
+
+
 def measure_freshness(
-    index: Index, fakes: FakeAccounts, provider: str, posts: int, progress: Progress
+    send: Send, fakes: FakeAccounts, provider: str, posts: int, progress: Progress
 ) -> list[float]:
     """Return the delays in seconds of `posts` posts; search runs without pauses."""
     waits: list[float] = []
+    with closing(connect(provider)) as connection:
+        for frame in fakes.frames(_ENDLESS, others=False):
+            started = time.perf_counter()
+            send(frame)
+            post = _new_post(fakes, frame)
+            if post is None:
+                continue
+            uri, search = post
+            while uri not in get(connection, search):
+                if time.perf_counter() - started > _PATIENCE_S:
+                    raise LostError(f"{uri!r} was not found")
+            waits.append(time.perf_counter() - started)
+            progress.count("posts", len(waits), posts)
+            if len(waits) == posts:
+                break
+    return waits
+
+
+@contextmanager
+def ingesting(send: Send, fakes: FakeAccounts, per_s: float) -> Iterator[None]:
+    """Send live commits at a rate, from a thread, while the body runs."""
+    stop = threading.Event()
+
+    def work() -> None:
+        for frame in fakes.frames(_ENDLESS, others=False):
+            send(frame)
+            if stop.wait(1 / per_s):
+                return
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def live_host(index: Index, fakes: FakeAccounts) -> Iterator[Send]:
+    """Crawl a host with the accounts; yield a function that sends a frame."""
     frames = Frames()
     stream = StreamServer(frames)
+
+    def send(frame: bytes) -> None:
+        frames.add(frame)
+        stream.wake()
+
     with (
-        closing(connect(provider)) as connection,
         tempfile.TemporaryDirectory(prefix="bw-host-") as folder,
         serving_in_thread(host_app(stream, Path(folder))) as url,
         search_drain(index.pool, PostgresEngine(index.pool)) as drain,
@@ -54,22 +103,7 @@ def measure_freshness(
         with index.pool.connection() as conn:
             save_cursors(conn, {host: 0})
         with _crawling(index, drain.wake):
-            for frame in fakes.frames(_ENDLESS, others=False):
-                frames.add(frame)
-                started = time.perf_counter()
-                stream.wake()
-                post = _new_post(fakes, frame)
-                if post is None:
-                    continue
-                uri, search = post
-                while uri not in get(connection, search):
-                    if time.perf_counter() - started > _PATIENCE_S:
-                        raise LostError(f"{uri!r} was not found")
-                waits.append(time.perf_counter() - started)
-                progress.count("posts", len(waits), posts)
-                if len(waits) == posts:
-                    break
-    return waits
+            yield send
 
 
 def _new_post(fakes: FakeAccounts, frame: bytes) -> tuple[bytes, str] | None:

@@ -19,12 +19,16 @@ def connect(url: str) -> http.client.HTTPConnection:
 
 def target(nsid: str, params: Mapping[str, Any]) -> str:
     """Return the request target of a query method."""
-    return f"/xrpc/{nsid}?{urlencode(params)}"
+    return f"/xrpc/{nsid}?{urlencode(params, doseq=True)}"
 
 
-def get(connection: http.client.HTTPConnection, target: str) -> bytes:
+def get(
+    connection: http.client.HTTPConnection,
+    target: str,
+    headers: Mapping[str, str] | None = None,
+) -> bytes:
     """Return the body of a reply; raise LostError unless its status is 200."""
-    connection.request("GET", target)
+    connection.request("GET", target, headers=dict(headers or {}))
     response = connection.getresponse()
     body = response.read()
     if response.status != http.client.OK:

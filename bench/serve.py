@@ -13,11 +13,19 @@ from typing import Any, Final
 
 from bench.child import open_child
 from bench.fake_accounts import FakeAccounts
-from bench.freshness import SEARCH_POSTS, measure_freshness
+from bench.freshness import (
+    SEARCH_POSTS,
+    ingesting,
+    live_host,
+    measure_freshness,
+)
 from bench.index import Index, import_repos, open_index
 from bench.metric import Metric, Progress, quantile
 from bench.provider import make_provider, provider_did
 from bench.request import connect, get, target
+from bench.stored import fill
+from bench.views.stored_views import complete
+from bench.views.view_loads import Loads, measure_views
 from indexer.collections.texts import TEXTS
 from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
@@ -30,6 +38,11 @@ _REQUESTS: Final = 400
 _POSTS: Final = 40
 _QUICK: Final = 25
 """Divisor of all sizes in a quick run."""
+_STORED: Final = 25_000
+"""Stored posts of ten records in sixty, besides those of the fake repos."""
+_A_REPO: Final = 60
+_VIEWERS: Final = 10
+_COMMITS_PER_S: Final = 20.0
 _CLIENTS: Final = 2
 _WARM_UP: Final = 20
 _DRAIN_BATCH: Final = 2_000
@@ -48,9 +61,14 @@ Timed = tuple[list[float], float]
 """Seconds of each request, and of all together."""
 
 
-def run(quick: bool, progress: Progress) -> list[Metric]:
-    """Measure requests of a few clients to a provider with an index of fake repos."""
+def run(quick: bool, progress: Progress, posts: int = 0) -> list[Metric]:
+    """Measure requests of a few clients to a provider with an index of fake repos.
+
+    The views of ten methods are read from `posts` more posts, of a tenth as many
+    accounts, while commits arrive.
+    """
     part = _QUICK if quick else 1
+    stored_posts = posts or _STORED // part
     fakes = FakeAccounts(max(10, _ACCOUNTS // part), records=_RECORDS)
     with (
         tempfile.TemporaryDirectory(prefix="bw-home-") as folder,
@@ -58,14 +76,23 @@ def run(quick: bool, progress: Progress) -> list[Metric]:
     ):
         import_repos(index, fakes, progress)
         _fill_engine(index, progress)
+        stored = fill(index, stored_posts * _A_REPO // 10, progress, a_repo=_A_REPO)
+        viewers = fakes.members[:_VIEWERS]
+        complete(index, stored, viewers, progress)
         index.settle()
-        with open_child(make_provider, Path(folder), index.url) as url:
-            metrics = _ask(
-                url, Path(folder), max(_WARM_UP, _REQUESTS // part), progress
-            )
-            waits = measure_freshness(
-                index, fakes, url, max(2, _POSTS // part), progress
-            )
+        home = Path(folder)
+        did = provider_did(home)
+        feed = f"at://{did}/{_GENERATOR}/popular"
+        loads = Loads(index, stored, viewers, did, feed, _TERMS)
+        requests = max(_WARM_UP, _REQUESTS // part)
+        with open_child(make_provider, home, index.url) as url:
+            metrics = _ask(url, home, requests, progress)
+            with live_host(index, fakes) as send:
+                with ingesting(send, fakes, _COMMITS_PER_S):
+                    metrics += measure_views(url, loads, requests, progress)
+                waits = measure_freshness(
+                    send, fakes, url, max(2, _POSTS // part), progress
+                )
     return [
         *metrics,
         Metric(BENCH, "freshness_p50_ms", quantile(waits, 0.5) * 1e3, "ms"),

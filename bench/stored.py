@@ -34,12 +34,13 @@ from storage.collections import (
 )
 from storage.postgres.pool import Conn
 
-_A_REPO: Final = 200
+A_REPO: Final = 200
 _PIECE: Final = 2_500
 """Repos per transaction."""
 _KNOWN_POSTS: Final = 200_000
 
-# Ends of the numbers of each kind among the 200 records of a repo.
+# Ends of the numbers of each kind among the 200 records of a repo; of a repo of another
+# size in proportion.
 _POSTS: Final = 34
 _LIKES: Final = _POSTS + 110
 _REPOSTS: Final = _LIKES + 22
@@ -53,24 +54,33 @@ _SPREAD: Final = (7_919, 104_729, 2_654_435_761)
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """`accounts` stored repos of 200 records, with actor ids from `first` on."""
+    """`accounts` stored repos of `a_repo` records, with actor ids from `first` on."""
 
     first: int
     accounts: int
     seconds: float
+    a_repo: int = A_REPO
 
     @property
     def records(self) -> int:
-        return self.accounts * _A_REPO
+        return self.accounts * self.a_repo
+
+    @property
+    def posts(self) -> int:
+        """Return the number of posts of an account."""
+        return _part(_POSTS, self.a_repo)
 
 
-def fill(index: Index, records: int, progress: Progress) -> Stored:
-    """Store about `records` records with their links, posts and counts.
+def fill(
+    index: Index, records: int, progress: Progress, a_repo: int = A_REPO
+) -> Stored:
+    """Store about `records` records, `a_repo` an account, with their links and counts.
 
     The index must hold some records of each kind, whose values are copied.
     """
     started = time.perf_counter()
-    accounts = max(1, records // _A_REPO)
+    accounts = max(1, records // a_repo)
+    sizes = {name: _part(end, a_repo) for name, end in _ENDS.items()}
     with psycopg.connect(
         index.url, autocommit=True, cursor_factory=psycopg.ClientCursor
     ) as conn:
@@ -81,28 +91,33 @@ def fill(index: Index, records: int, progress: Progress) -> Stored:
         conn.execute(_VALUES, {"kinds": list(_KINDS)})
         for done in range(0, accounts, _PIECE):
             end = min(done + _PIECE, accounts)
-            numbers = _NUMBERS | {
-                "first": first,
-                "accounts": accounts,
-                "start": done,
-                "end": end - 1,
-            }
+            numbers = (
+                _NUMBERS
+                | sizes
+                | {
+                    "last": a_repo - 1,
+                    "first": first,
+                    "accounts": accounts,
+                    "start": done,
+                    "end": end - 1,
+                }
+            )
             with conn.transaction():
                 conn.execute(_RECORDS, numbers)
                 conn.execute(_PUT_RECORDS)
                 for statement in (_PUT_LINKS, _PUT_POSTS, _PUT_STATS, _PUT_ACTORS):
                     conn.execute(statement, numbers)
                 conn.execute("DROP TABLE made")
-            progress.count("stored records", end * _A_REPO, accounts * _A_REPO)
-    return Stored(first, accounts, time.perf_counter() - started)
+            progress.count("stored records", end * a_repo, accounts * a_repo)
+    return Stored(first, accounts, time.perf_counter() - started, a_repo)
 
 
 def spread(fakes: FakeAccounts, stored: Stored, *, seed: int = 1) -> None:
     """Let fake accounts refer to stored posts."""
     draw = random.Random(seed)
     posts = []
-    for _ in range(min(_KNOWN_POSTS, stored.accounts * _POSTS)):
-        account, number = draw.randrange(stored.accounts), draw.randrange(_POSTS)
+    for _ in range(min(_KNOWN_POSTS, stored.accounts * stored.posts)):
+        account, number = draw.randrange(stored.accounts), draw.randrange(stored.posts)
         rkey = tid_from_int(rkey_of(account, number))
         uri = f"at://{did_of(account)}/{POST}/{rkey}"
         posts.append((uri, cid_to_text(cid_for(uri.encode()))))
@@ -120,6 +135,10 @@ def rkey_of(account: int, number: int) -> int:
     first, second, third = _SPREAD
     spread_out = (account * first + number * second) * third % _YEAR_US
     return (_FIRST_US + spread_out) << 10 | 7
+
+
+def _part(end: int, a_repo: int) -> int:
+    return end * a_repo // A_REPO
 
 
 def _put_accounts(conn: Conn, accounts: int) -> int:
@@ -149,17 +168,18 @@ _KINDS: Final = tuple(
     for nsid in (FEED_POST, FEED_LIKE, FEED_REPOST, GRAPH_FOLLOW, GRAPH_BLOCK)
 )
 
+_ENDS: Final = {
+    "posts": _POSTS,
+    "likes": _LIKES,
+    "reposts": _REPOSTS,
+    "follows": _FOLLOWS,
+}
 _NUMBERS: Final[dict[str, Any]] = {
     "post": COLLECTION_IDS[FEED_POST],
     "like": COLLECTION_IDS[FEED_LIKE],
     "repost": COLLECTION_IDS[FEED_REPOST],
     "follow": COLLECTION_IDS[GRAPH_FOLLOW],
     "block": COLLECTION_IDS[GRAPH_BLOCK],
-    "posts": _POSTS,
-    "likes": _LIKES,
-    "reposts": _REPOSTS,
-    "follows": _FOLLOWS,
-    "last": _A_REPO - 1,
     "a": _SPREAD[0],
     "n": _SPREAD[1],
     "prime": _SPREAD[2],

@@ -30,7 +30,7 @@ def multiply(index: Index, first: int, last: int, progress: Progress) -> None:
             conn.execute("SET maintenance_work_mem = '256MB'")
             _copy(conn, number)
         with index.pool.connection() as conn:
-            _rebalance(conn)
+            rebalance(conn)
             conn.execute(
                 "UPDATE search_word SET documents = documents * %s / %s",
                 (number + 1, number),
@@ -56,6 +56,11 @@ def _copy(conn: Conn, number: int) -> None:
         WHERE rkey < {_STRIDE}
         """
     )
+    place_copied(conn)
+
+
+def place_copied(conn: Conn) -> None:
+    """Move the documents of the temporary table `copied` to their slices."""
     newer = "true"
     slices = slices_of(conn.execute(READ_SLICES).fetchall())
     for one in slices:
@@ -76,7 +81,8 @@ def _copy(conn: Conn, number: int) -> None:
     conn.execute("DROP TABLE copied")
 
 
-def _rebalance(conn: Conn) -> None:
+def rebalance(conn: Conn) -> None:
+    """Pass on documents until no slice has more than its share."""
     while True:
         slices = slices_of(conn.execute(READ_SLICES).fetchall())
         pairs = zip(slices, CAPS, strict=False)

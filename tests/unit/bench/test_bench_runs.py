@@ -42,6 +42,16 @@ PROMISED = {
         "typeahead_p99_ms",
         "feed_p99_ms",
         "freshness_p99_ms",
+        "timeline_p99_ms",
+        "author_feed_p99_ms",
+        "thread_p99_ms",
+        "thread_v2_p99_ms",
+        "profile_p99_ms",
+        "profiles_p99_ms",
+        "notifications_p99_ms",
+        "own_feed_p99_ms",
+        "found_posts_p99_ms",
+        "followers_p99_ms",
     },
 }
 FIELDS = ["bench", "metric", "value", "unit", "floor", "ratio"]

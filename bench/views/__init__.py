@@ -1,0 +1,1 @@
+"""Benchmarks of the methods of the read side."""
