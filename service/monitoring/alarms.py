@@ -139,7 +139,7 @@ EXPLANATIONS: Final[Mapping[AlarmKind, Explanation]] = {
     ),
     AlarmKind.LABELER_AWAY: Explanation(
         "The stream of a labeler fails for half an hour, or has sent nothing for three "
-        "days: its new labels are not shown, and labels that it took back still are.",
+        "days. Its new labels are not shown, and labels that it took back still are.",
         "The status page shows the last error. It is retried, and continues behind the "
         "last message. Remove it from BIGWORLD_LABELERS if it ended.",
     ),
