@@ -10,6 +10,11 @@ from urllib.parse import urlencode, urlsplit
 from bench.index import LostError
 
 _PATIENCE_S: Final = 30.0
+_BUSY: Final = http.client.SERVICE_UNAVAILABLE
+
+
+class BusyError(LostError):
+    """A 503: the provider gave up, and may be asked again."""
 
 
 def connect(url: str) -> http.client.HTTPConnection:
@@ -27,10 +32,14 @@ def get(
     target: str,
     headers: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Return the body of a reply; raise LostError unless its status is 200."""
+    """Return the body of a reply.
+
+    Raises BusyError for the status 503, LostError for any other but 200.
+    """
     connection.request("GET", target, headers=dict(headers or {}))
     response = connection.getresponse()
     body = response.read()
     if response.status != http.client.OK:
-        raise LostError(f"{target}: {response.status} {body[:200]!r}")
+        kind = BusyError if response.status == _BUSY else LostError
+        raise kind(f"{target}: {response.status} {body[:200]!r}")
     return body

@@ -6,9 +6,10 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
+from http.client import HTTPConnection
 from itertools import chain
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ import psutil
 from bench.fake_accounts import POST, Member
 from bench.index import Index, LostError
 from bench.metric import Metric, Progress, quantile
-from bench.request import connect, get, target
+from bench.request import BusyError, connect, get, target
 from bench.stored import Stored, did_of
 from protocol.identity.service_auth import create_service_jwt
 from protocol.syntax import Nsid, tid_from_int
@@ -146,9 +147,11 @@ def measure_views(
 
     Each client sends an empty request after each other one. `per_core_s` is the number
     of requests for a second of CPU of the provider, without that of the database.
+    `busy` is the number of requests with a 503, timed like the others.
     """
     timed: dict[str, list[float]] = {}
     used: dict[str, float] = {}
+    busy: dict[str, int] = {}
     empty: list[float] = []
     provider = _find_provider(url)
     _send(url, [], _WARM_UP)
@@ -159,7 +162,8 @@ def measure_views(
     for done, load in enumerate(kinds, 1):
         _warm_up(url, load, loads.requests(load, _WARM_UP))
         before = _cpu(provider)
-        seconds, floors = _send(url, loads.requests(load, requests), requests)
+        seconds, floors, gave_up = _send(url, loads.requests(load, requests), requests)
+        busy[load.name] = gave_up
         cpu = _cpu(provider) - before - empty_cpu * len(floors)
         timed[load.name], used[load.name] = seconds, max(cpu, 1e-6) / len(seconds)
         empty += floors
@@ -174,13 +178,24 @@ def measure_views(
         metrics.append(
             Metric("serve", f"{name}_per_core_s", 1 / used[name], "requests")
         )
+        metrics.append(Metric("serve", f"{name}_busy", busy[name], "requests"))
     return metrics
 
 
 def _send(
     url: str, requests: Sequence[tuple[str, Sent]], empty: int
-) -> tuple[list[float], list[float]]:
-    """Send requests and `empty` ones in turn; return the seconds of each kind."""
+) -> tuple[list[float], list[float], int]:
+    """Send requests and `empty` ones in turn.
+
+    Returns the seconds of each kind, and the number of requests with a 503.
+    """
+    busy: list[BusyError] = []
+
+    def ask(connection: HTTPConnection, where: str, headers: Params) -> None:
+        try:
+            get(connection, where, headers)
+        except BusyError as error:
+            busy.append(error)
 
     def work(number: int) -> tuple[list[float], list[float]]:
         mine = requests[number::_CLIENTS]
@@ -191,22 +206,25 @@ def _send(
                 floors.append(_time(lambda: get(connection, _HEALTH)))
                 if i // _CLIENTS < len(mine):
                     where, sent = mine[i // _CLIENTS]
-                    headers = sent()
-                    seconds.append(_time(lambda: get(connection, where, headers)))  # noqa: B023
+                    asked = partial(ask, connection, where, sent())
+                    seconds.append(_time(asked))
         return seconds, floors
 
     with ThreadPoolExecutor(_CLIENTS) as threads:
         parts = [*threads.map(work, range(_CLIENTS))]
     seconds, floors = zip(*parts, strict=True)
-    return [*chain(*seconds)], [*chain(*floors)]
+    return [*chain(*seconds)], [*chain(*floors)], len(busy)
 
 
 def _warm_up(url: str, load: Load, requests: Sequence[tuple[str, Sent]]) -> None:
     """Send requests. Raises LostError if their replies are nearly empty."""
+    sizes: list[int] = []
     with closing(connect(url)) as connection:
-        sizes = [len(get(connection, where, sent())) for where, sent in requests]
-    if sum(sizes) < _MIN_REPLY * len(sizes):
-        raise LostError(f"{load.nsid} replies with {sum(sizes) // len(sizes)} bytes")
+        for where, sent in requests:
+            with suppress(BusyError):
+                sizes.append(len(get(connection, where, sent())))
+    if sum(sizes) < max(1, _MIN_REPLY * len(sizes)):
+        raise LostError(f"{load.nsid} replies with {sum(sizes)} bytes in all")
 
 
 def _time(work: Callable[[], object]) -> float:
