@@ -165,7 +165,8 @@ REPLAY = (
         "provider-without-a-store",
         "replay",
         "service/provider.py",
-        "        jti_store=ThreadedJtiStore(use_once, threads),\n",
+        "        jti_store=ThreadedJtiStore("
+        "use_once, threads, shared=app.shared_buckets),\n",
         "",
         (
             f"{_REPLAY}::test_token_is_accepted_once_by_all_processes",

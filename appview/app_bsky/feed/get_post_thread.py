@@ -16,9 +16,9 @@ from appview.views.thread import parents_view, thread_view
 def _load(state: State, thread: Thread) -> None:
     replies = [reply for below in thread.replies.values() for reply in below]
     posts = [*thread.parents, *replies]
+    # First, before others use up the allowances of posts and profiles.
+    state.load_posts([thread.post])
     with state.together():
-        # First, before other posts use up the allowance of the answer.
-        state.load_posts([thread.post])
         state.load_posts(posts)
         anchor = state.posts.get(thread.post)
         root = (anchor.root if anchor else None) or thread.post

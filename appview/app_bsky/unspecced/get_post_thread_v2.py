@@ -16,9 +16,9 @@ def _load(state: State, thread: FlatThread) -> None:
     if thread.post is None or thread.root is None:
         return
     posts = thread.all_posts()
+    # First, before others use up the allowances of posts and profiles.
+    state.load_posts([thread.post])
     with state.together():
-        # First, before other posts use up the allowance of the answer.
-        state.load_posts([thread.post])
         state.load_posts(posts)
         state.name(posts)
     load_root_likes(state, thread.root, posts)

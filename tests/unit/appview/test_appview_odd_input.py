@@ -320,6 +320,8 @@ def odd_bodies(body: Any) -> Iterator[Any]:
 
 REFUSED = {"app.bsky.ageassurance.begin", "app.bsky.unspecced.initAgeAssurance"}
 """Procedures that a provider refuses by name."""
+SCARCE = {"com.atproto.identity.refreshIdentity"}
+"""Procedures with a few calls a minute for one subject."""
 
 
 @pytest.fixture(scope="module")
@@ -359,6 +361,8 @@ def test_odd_body_does_not_crash(complete: Provider, nsid: str) -> None:
     wrong = []
     for body in odd_bodies(BODIES[nsid]):
         status, answer = send(complete.url, nsid, body)
+        if status == 429 and nsid in SCARCE:
+            continue
         if status not in ((400, 413, 501) if nsid in REFUSED else (200, 400, 413)):
             wrong.append((str(body)[:200], status, answer))
     assert wrong == []

@@ -300,13 +300,14 @@ def test_viewer_state_names_records_and_lists(provider: Provider) -> None:
 
     assert state("none")["following"].startswith(f"at://{did('viewer')}/")
     blocking = state("blocking")
-    assert blocking.keys() == {"muted", "blockedBy", "blocking"}
+    unmuted = dict.fromkeys(("muted", "mutedOnlyReposts", "mutedOnlyQuoteposts"), False)
+    assert blocking.keys() == {*unmuted, "blockedBy", "blocking"}
     assert blocking["blocking"] == f"at://{did('viewer')}/{GRAPH}block/my-block"
-    assert state("blockedby") == {"muted": False, "blockedBy": True}
+    assert state("blockedby") == {**unmuted, "blockedBy": True}
     listing = state("listing")
     assert listing["blocking"] == listing["blockingByList"]["uri"]
     assert listing["blockingByList"]["name"] == "list of viewer"
-    assert state("listedby") == {"muted": False, "blockedBy": True}
+    assert state("listedby") == {**unmuted, "blockedBy": True}
 
 
 def test_third_party_blocks_apply_without_a_viewer(provider: Provider) -> None:
