@@ -32,8 +32,8 @@ pytestmark = [
     ),
 ]
 
-REQUESTS = 200
-WARM_UP = 40
+REQUESTS = 100
+WARM_UP = 30
 
 
 @dataclass(frozen=True)
