@@ -366,7 +366,7 @@ def test_odd_body_does_not_crash(complete: Provider, nsid: str) -> None:
         if status not in ((400, 413, 501) if nsid in REFUSED else (200, 400, 413)):
             wrong.append((str(body)[:200], status, answer))
     assert wrong == []
-    # What was stored can be read.
+    # Stored values can be read.
     for query, name in STORED:
         status, answer = call(f"{complete.url}/xrpc/{query}", {"x-viewer": VIEWER})
         assert status == 200, (query, answer)

@@ -108,7 +108,7 @@ def test_new_notifications_are_signed_and_sent_once(phone: Phone) -> None:
     phone.register()
     phone.register()
     client = Client([204])
-    # What is older than the registration is not pushed.
+    # Notifications older than the registration are not pushed.
     assert phone.send(client) == []
     phone.touch(10, "ada")
     [body] = phone.send(client)

@@ -38,7 +38,7 @@ MIRRORED = {
     "com.atproto.sync.listReposByCollection",
     "com.atproto.sync.requestCrawl",
 }
-"""What a mirror and relay serves, besides subscribeRepos."""
+"""Methods of a mirror and relay, besides subscribeRepos."""
 ABSENT = [
     "app.bsky.contact.getMatches",
     "app.bsky.video.getUploadLimits",
