@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -74,13 +75,16 @@ def save(conn: Conn, query: str, owner: str = OWNER, **options: Any) -> int:
 
 @pytest.fixture
 def drain(conn: Conn, pool: Pool) -> Callable[[], None]:
-    """Return a function that drains the outbox in small batches."""
+    """Return a function that drains the outbox in small batches until it is empty."""
     matcher = SavedMatcher(PrivateStore(pool))
     engine = PostgresEngine(pool)
 
     def run() -> None:
-        while drain_outbox(conn, engine, TEXTS, 3, matcher.log_matches):
-            pass
+        # Postgres keeps the lock of a killed drain until it notices the death.
+        while conn.execute("SELECT FROM search_outbox LIMIT 1").fetchone() is not None:
+            conn.commit()
+            if not drain_outbox(conn, engine, TEXTS, 3, matcher.log_matches):
+                time.sleep(0.01)
         conn.commit()
 
     return run
