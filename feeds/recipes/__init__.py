@@ -1,0 +1,1 @@
+"""Recipes: feeds that are written in a file."""
