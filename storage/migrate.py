@@ -21,7 +21,12 @@ from storage.records.record_codec import store_dictionary
 _MIGRATIONS: Final = Path(__file__).resolve().parents[1] / "migrations"
 
 TARGETS: Final[dict[str, tuple[str, ...]]] = {
-    "index": ("storage.schema", "search.tables", "search.matches.match_tables"),
+    "index": (
+        "storage.schema",
+        "search.tables",
+        "search.matches.match_tables",
+        "feeds.feed_tables",
+    ),
     "private": ("storage.private.private_tables", "storage.private.moderation_tables"),
     "pds": ("pds.tables",),
     "plc": ("plc.schema",),

@@ -98,3 +98,37 @@ match_webhook = sa.Table(
         ondelete="CASCADE",
     ),
 )
+
+# A feed that is written in a file, or in a record of `owner`; the provider's own feeds
+# have an empty owner. A removed feed keeps its row, without a recipe, until every
+# reader has seen `changed`.
+feed_recipe = sa.Table(
+    "feed_recipe",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), nullable=False),
+    sa.Column("changed", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.Text(collation="C"), nullable=False),
+    sa.Column("rkey", sa.Text(collation="C"), nullable=False),
+    # TOML, or the JSON of a record.
+    sa.Column("recipe", sa.Text, nullable=True),
+    # handle -> DID
+    sa.Column("accounts", pg.JSONB, nullable=False),
+    # Name of the file that it was read from; empty for others.
+    sa.Column("file", sa.Text, nullable=False, server_default=""),
+    # False: every record must be checked.
+    sa.Column("listed", sa.Boolean, nullable=False),
+    sa.Column("saved_at", sa.DateTime(timezone=True), nullable=False),
+    sa.PrimaryKeyConstraint("id", name="feed_recipe_pkey"),
+    sa.UniqueConstraint("owner", "rkey", name="feed_recipe_owner_rkey_key"),
+    sa.Index("feed_recipe_changed_idx", "changed"),
+)
+
+# One row: the number of the last change.
+feed_recipe_counter = sa.Table(
+    "feed_recipe_counter",
+    metadata,
+    sa.Column("single", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("last", sa.BigInteger, nullable=False),
+    sa.PrimaryKeyConstraint("single", name="feed_recipe_counter_pkey"),
+    sa.CheckConstraint("single", name="feed_recipe_counter_single_check"),
+)

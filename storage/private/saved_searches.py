@@ -1,8 +1,4 @@
-"""Saved searches of accounts, by DID, and their changes in order.
-
-A change takes the next number under the lock of one counter, which is held until the
-commit: a reader that has seen a number has seen all lower ones.
-"""
+"""Saved searches of accounts, by DID, and their changes in order."""
 
 from __future__ import annotations
 
@@ -15,12 +11,14 @@ from psycopg.types.json import Jsonb
 
 from storage.postgres.fetch import fetch_int
 from storage.postgres.pool import Conn
+from storage.private.change_log import ChangeLog
 
 MAX_SEARCHES: Final = 100
 """Saved searches of one account."""
 MAX_UNLISTED: Final = 100
 """Saved searches of all accounts that every record must be checked for."""
 _COLUMNS: Final = "id, owner, query, name, collections, accounts, saved_at, paused_at"
+_CHANGES: Final = ChangeLog("saved_search", _COLUMNS, "query")
 
 
 class TooManySearchesError(Exception):
@@ -67,7 +65,7 @@ def save_search(
     A paused search goes on. Raises TooManySearchesError.
     """
     # Locks the counter, so that the limits hold.
-    changed = _next_change(conn)
+    changed = _CHANGES.take_number(conn)
     if replace is None and count_searches(conn, owner) >= MAX_SEARCHES:
         raise TooManySearchesError(f"at most {MAX_SEARCHES} searches can be saved")
     if not listed:
@@ -108,7 +106,7 @@ def delete_search(conn: Conn, owner: str, number: int) -> bool:
         "UPDATE saved_search"
         " SET changed = %s, query = NULL, name = '', saved_at = now()"
         " WHERE id = %s AND owner = %s AND query IS NOT NULL",
-        (_next_change(conn), number, owner),
+        (_CHANGES.take_number(conn), number, owner),
     ).rowcount
     conn.execute(
         "DELETE FROM match_webhook USING saved_search s"
@@ -124,7 +122,7 @@ def pause_searches(conn: Conn, numbers: Collection[int], now: datetime) -> None:
         conn.execute(
             "UPDATE saved_search SET changed = %s, paused_at = %s"
             " WHERE id = %s AND paused_at IS NULL AND query IS NOT NULL",
-            (_next_change(conn), now, number),
+            (_CHANGES.take_number(conn), now, number),
         )
 
 
@@ -158,28 +156,13 @@ def count_searches(conn: Conn, owner: str) -> int:
 
 def load_changes(conn: Conn, seen: int, limit: int) -> tuple[int, list[SavedSearch]]:
     """Return searches that changed after `seen`, and the number of the last change."""
-    rows = conn.execute(
-        f"SELECT changed, {_COLUMNS} FROM saved_search"
-        " WHERE changed > %s ORDER BY changed, id LIMIT %s",
-        (seen, limit),
-    ).fetchall()
-    return (rows[-1][0] if rows else seen), [_search(*row[1:]) for row in rows]
+    last, rows = _CHANGES.read(conn, seen, limit)
+    return last, [_search(*row) for row in rows]
 
 
 def forget_deleted(conn: Conn, before: datetime) -> int:
-    """Delete the rows of searches that were removed; return their number.
-
-    Readers that were started earlier must have seen their change: `before` is a day.
-    """
-    return conn.execute(
-        "DELETE FROM saved_search WHERE query IS NULL AND saved_at < %s", (before,)
-    ).rowcount
-
-
-def _next_change(conn: Conn) -> int:
-    return fetch_int(
-        conn, "UPDATE saved_search_counter SET last = last + 1 RETURNING last"
-    )
+    """Delete the rows of searches that were removed; return their number."""
+    return _CHANGES.forget_removed(conn, before)
 
 
 def _search(
