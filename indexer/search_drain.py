@@ -8,9 +8,10 @@ from typing import Final
 import structlog
 
 from indexer.collections.texts import TEXTS
-from search.drain import LogMatches, drain_outbox
+from search.drain import drain_outbox
 from search.engines.contract import EngineUnavailableError, SearchEngine
 from search.engines.external import ExternalEngine
+from search.matches.match_pass import LogMatches
 from search.rebuild import adopt_engine, work_beside
 from search.text.languages import load_model
 from storage.postgres.polling_thread import PollingThread

@@ -6,7 +6,7 @@ of the drain, so entries may be late, repeated or out of order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from typing import Final
 
 from search.documents import ActorDocument, RecordDocument
 from search.engines.contract import SearchEngine
+from search.matches.match_pass import DrainedRecords, LogMatches
 from search.matches.new_records import choose_new
 from search.record_documents import Texts, load_accounts, load_documents
 from search.topics import note_topics
@@ -33,10 +34,6 @@ from storage.records.distant_replies import settle_distant_replies
 PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
 _POST: Final = COLLECTION_IDS[FEED_POST]
 _LOCK: Final = 0x6F7574626F78  # "outbox": one drain at a time
-
-
-LogMatches = Callable[[Conn, Sequence[RecordDocument]], None]
-"""Logs the saved searches that find records, in the transaction of the drain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +59,8 @@ def drain_outbox(
 ) -> int:
     """Write up to `limit` entries to the engine, remove them and return their number.
 
-    `log_matches` gets the new and changed records, in the transaction that removes
-    their entries. When the engine fails, the entries stay. Returns 0 while another
+    `log_matches` gets the drained records, in the transaction that removes their
+    entries. When the engine fails, the entries stay. Returns 0 while another
     drain runs, since the slower of two could write an old document last.
     """
     if engine.external:
@@ -173,8 +170,9 @@ def _finish(
         if post.collection == _POST and cause != Cause.INDEXED
     }
     settle_distant_replies(conn, posts)
-    if log_matches is not None and (new := choose_new(work.entries, work.records)):
-        log_matches(conn, new)
+    if log_matches is not None:
+        new = choose_new(work.entries, work.records)
+        log_matches(conn, DrainedRecords(work.records, new, work.deleted, work.gone))
     crashpoint(Crashpoint.OUTBOX_MATCHED)
     delete_outbox(conn, [number for number, _, _ in work.entries])
     crashpoint(Crashpoint.OUTBOX_CLEARED)

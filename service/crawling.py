@@ -18,8 +18,8 @@ from indexer.index_writer import IndexWriter
 from indexer.search_drain import search_drain
 from network.http.policy import HostLimits
 from plc.lookup import MirrorLookup
-from search.drain import LogMatches
 from search.engines.contract import SearchEngine
+from search.matches.match_pass import LogMatches
 from search.matches.saved_matcher import SavedMatcher
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings

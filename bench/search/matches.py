@@ -29,10 +29,10 @@ from protocol.data.cid import DATA_PREFIX, cid_for
 from protocol.events.event import CommitEvent, RecordOp
 from protocol.mst import EMPTY_ROOT, build_root
 from protocol.syntax import Did, Nsid, RecordKey, Tid, TidClock, tid_to_int
-from search.documents import RecordDocument
-from search.drain import LogMatches, drain_outbox
+from search.drain import drain_outbox
 from search.engines.postgres import PostgresEngine
 from search.matches.match_log import append_matches, load_tail, matches_after
+from search.matches.match_pass import DrainedRecords, LogMatches
 from search.matches.matcher import is_listed
 from search.matches.saved_matcher import SavedMatcher, parse_saved
 from storage.collections import FEED_POST
@@ -217,9 +217,9 @@ def _measure(
     applied: dict[int, float] = {}
     done = threading.Event()
 
-    def log(conn: Conn, documents: Sequence[RecordDocument]) -> None:
+    def log(conn: Conn, drained: DrainedRecords) -> None:
         begun = time.thread_time()
-        log_matches(conn, documents)
+        log_matches(conn, drained)
         result.matching += time.thread_time() - begun
 
     reader = threading.Thread(target=_read, args=(index, applied, result, done))
@@ -259,8 +259,8 @@ def _measure(
     return result
 
 
-def _log_all(conn: Conn, documents: Sequence[RecordDocument]) -> None:
-    append_matches(conn, [(0, document.address) for document in documents], _now())
+def _log_all(conn: Conn, drained: DrainedRecords) -> None:
+    append_matches(conn, [(0, document.address) for document in drained.new], _now())
 
 
 def _now() -> datetime:

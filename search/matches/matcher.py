@@ -72,10 +72,22 @@ class Matcher:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def put(self, number: int, query: Query, collections: Iterable[str]) -> None:
-        """Add or replace a query; its places must be resolved, and it has no likes."""
+    def put(
+        self,
+        number: int,
+        query: Query,
+        collections: Iterable[str],
+        also: Condition | None = None,
+    ) -> None:
+        """Add or replace a query; its places must be resolved, and it has no likes.
+
+        `also` is another condition of a match.
+        """
         self.remove(number)
-        entry = _Entry(number, query, frozenset(collections), compile_query(query))
+        holds = compile_query(query)
+        if also is not None:
+            holds = _both(holds, also)
+        entry = _Entry(number, query, frozenset(collections), holds)
         self._entries[number] = entry
         self._vocabulary.update(terms_in(query.where))
         self._list(entry)
@@ -163,6 +175,10 @@ class Matcher:
                 self._start_lengths[length] -= 1
                 if not self._start_lengths[length]:
                     del self._start_lengths[length]
+
+
+def _both(first: Condition, second: Condition) -> Condition:
+    return lambda seen: first(seen) and second(seen)
 
 
 def _is_match(entry: _Entry, seen: Seen) -> bool:

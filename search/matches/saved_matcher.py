@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from search.documents import RecordDocument
 from search.matches.match_log import append_matches
+from search.matches.match_pass import DrainedRecords, Found, QueryList
 from search.matches.matcher import Matcher
 from search.query.nodes import Query
 from search.query.operators import InvalidQueryError, ResolveHandle
@@ -37,27 +37,36 @@ class SavedMatcher:
     each batch. For one thread at a time, as the drain is.
     """
 
-    def __init__(self, private: PrivateStore) -> None:
+    only_new = True
+
+    def __init__(self, private: PrivateStore, queries: QueryList | None = None) -> None:
         self._private = private
         self._matcher = Matcher()
+        self._queries = queries or self._matcher
+        self._numbers: set[int] = set()
         self._seen = 0
         self._found: dict[int, int] = {}
         self._hour_begun = datetime.min.replace(tzinfo=UTC)
 
     def __len__(self) -> int:
-        return len(self._matcher)
+        return len(self._numbers)
 
-    def log_matches(self, conn: Conn, documents: Sequence[RecordDocument]) -> None:
-        """Log the searches that find these records. Does not commit."""
+    def log_matches(self, conn: Conn, drained: DrainedRecords) -> None:
+        """Log the searches that find new records, alone. Does not commit."""
         self.refresh()
-        found: list[tuple[int, Address]] = [
-            (search, document.address)
-            for document in documents
+        found = [
+            (search, document)
+            for document in drained.new
             for search in self._matcher.match(document)
         ]
+        self.take(conn, drained, found)
+
+    def take(self, conn: Conn, drained: DrainedRecords, found: Found) -> None:
+        """Log pairs of a search and a record. Does not commit."""
+        pairs = [(search, document.address) for search, document in found]
         now = datetime.now(UTC)
-        append_matches(conn, found, now)
-        self._limit(found, now)
+        append_matches(conn, pairs, now)
+        self._limit(pairs, now)
 
     def refresh(self) -> None:
         """Read the changes since the last time."""
@@ -70,7 +79,8 @@ class SavedMatcher:
                 return
 
     def _apply(self, search: SavedSearch) -> None:
-        self._matcher.remove(search.id)
+        self._queries.remove(search.id)
+        self._numbers.discard(search.id)
         self._found.pop(search.id, None)
         if not search.is_active:
             return
@@ -80,7 +90,8 @@ class SavedMatcher:
             # It was valid when it was saved.
             log.warning("saved search %d is not read: %s", search.id, error)
             return
-        self._matcher.put(search.id, query, search.collections)
+        self._queries.put(search.id, query, search.collections)
+        self._numbers.add(search.id)
 
     def _limit(self, found: Sequence[tuple[int, Address]], now: datetime) -> None:
         """Pause searches that find too much in an hour."""

@@ -160,6 +160,11 @@ def load_changes(conn: Conn, seen: int, limit: int) -> tuple[int, list[SavedSear
     return last, [_search(*row) for row in rows]
 
 
+def load_last_change(conn: Conn) -> int:
+    """Return the number of the last change."""
+    return fetch_int(conn, "SELECT last FROM saved_search_counter")
+
+
 def forget_deleted(conn: Conn, before: datetime) -> int:
     """Delete the rows of searches that were removed; return their number."""
     return _CHANGES.forget_removed(conn, before)
