@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from appview.network_reads import NetworkReads, Offline
 from appview.takedowns import TakedownCache
+from feeds.served_feeds import ServedFeeds
 from network.server.shared_buckets import SharedBuckets
 from network.server.spool import Spooler
 from search.engines.contract import SearchEngine
@@ -106,6 +107,7 @@ class AppView:
     spooler: Spooler = field(default_factory=Spooler)
     """Spool of whole repos before they are sent."""
     takedowns: TakedownCache = field(default_factory=TakedownCache)
+    feeds: ServedFeeds = field(default_factory=ServedFeeds)
     sends_pushes: bool = False
     """True if notifications of registered devices are sent to a webhook."""
     shared_buckets: SharedBuckets | None = None

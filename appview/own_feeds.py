@@ -15,7 +15,7 @@ from appview.app import AppView
 from appview.hydration.actors import Actor
 from appview.hydration.records import GENERATOR, Named, Record
 from appview.session import Session
-from feeds.registry import FEEDS
+from feeds.served_feeds import FeedSet
 from protocol.data.cbor import Value, encode
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.syntax import is_handle, is_resolvable_handle, normalize_handle
@@ -28,6 +28,8 @@ _DISPLAY_NAME: Final = "Bigworld"
 _NO_ACTOR: Final = 0
 _NO_RKEY: Final = -(2**62)
 _WEB_PREFIX: Final = "did:web:"
+_SECONDS: Final = "%Y-%m-%dT%H:%M:%S.000Z"
+_VIDEO: Final = "app.bsky.feed.defs#contentModeVideo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +41,47 @@ class OwnRecord:
     value: dict[str, Value]
 
 
+def own_records(session: Session) -> dict[str, OwnRecord]:
+    """Return the generator records of the provider, by record key."""
+    return _make_records(session.feeds, session.app.service_did)
+
+
 @lru_cache(maxsize=8)
-def own_records(service_did: str) -> dict[str, OwnRecord]:
-    """Return the generator records of a provider, by record key."""
+def _make_records(feeds: FeedSet, service_did: str) -> dict[str, OwnRecord]:
     records = {}
-    for name, feed in FEEDS.items():
+    for name, served in feeds.own.items():
+        feed = served.algorithm
         value: dict[str, Value] = {
             "$type": FEED_GENERATOR,
             "did": service_did,
             "displayName": feed.display_name,
-            "description": feed.description,
-            "createdAt": CREATED_AT.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+            **({"description": feed.description} if feed.description else {}),
+            **({"acceptsInteractions": True} if feed.uses_feedback else {}),
+            **({"contentMode": _VIDEO} if feed.video else {}),
+            "createdAt": (served.saved_at or CREATED_AT).strftime(_SECONDS),
         }
         uri = f"at://{service_did}/{FEED_GENERATOR}/{name}"
         records[name] = OwnRecord(uri, cid_to_text(cid_for(encode(value))), value)
     return records
 
 
-def find_own_record(app: AppView, repo: str, nsid: str, rkey: str) -> OwnRecord | None:
+def find_own_record(
+    session: Session, repo: str, nsid: str, rkey: str
+) -> OwnRecord | None:
     """Return a record of the provider's account, named by DID or handle."""
-    return (list_own_records(app, repo, nsid) or {}).get(rkey)
+    return (list_own_records(session, repo, nsid) or {}).get(rkey)
 
 
-def list_own_records(app: AppView, repo: str, nsid: str) -> dict[str, OwnRecord] | None:
+def list_own_records(
+    session: Session, repo: str, nsid: str
+) -> dict[str, OwnRecord] | None:
     """Return the generators of the provider's account by record key; else None."""
     if nsid != FEED_GENERATOR:
         return None
-    if repo != app.service_did and repo.lower() != own_handle(app.service_did):
+    did = session.app.service_did
+    if repo != did and repo.lower() != own_handle(did):
         return None
-    return own_records(app.service_did)
+    return own_records(session)
 
 
 def own_handle(service_did: str) -> str | None:
@@ -116,7 +130,7 @@ def find_feed_addresses(session: Session, uris: Iterable[str]) -> dict[str, Addr
     wanted = set(uris)
     found = find_addresses(session.conn, wanted)
     did = session.app.service_did
-    own = [record.uri for record in own_records(did).values()]
+    own = [record.uri for record in own_records(session).values()]
     missing = wanted.intersection(own) - found.keys()
     if missing:
         actor = find_actors(session.conn, [did]).get(did, _NO_ACTOR)
@@ -132,7 +146,7 @@ def load_own_feeds(
     """Return the addresses of the provider's feeds among these, and their AT-URIs."""
     if not any(address.collection == GENERATOR for address in wanted):
         return {}, {}
-    records = {r.uri: r for r in own_records(session.app.service_did).values()}
+    records = {r.uri: r for r in own_records(session).values()}
     ours = {
         address: records[uri]
         for uri, address in find_feed_addresses(session, records).items()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from appview.app import AppView
 from appview.labelers import ACCEPT_LABELERS, CONTENT_LABELERS, Labelers, parse_labelers
+from feeds.served_feeds import FeedSet
 from network.xrpc.server import Call, XrpcError
 from protocol.syntax import is_did
 from storage.postgres.pool import Conn
@@ -50,6 +51,7 @@ class RequestContext:
     taken_down: TakenDown = NONE_TAKEN_DOWN
     """Takedowns at the time of the last session."""
     _private: PrivateState | None = None
+    _feeds: FeedSet | None = None
 
     @contextmanager
     def session(self, *, private: bool = True) -> Iterator[Session]:
@@ -60,6 +62,7 @@ class RequestContext:
         self.check_client()
         # While no connection of the index is held.
         self.taken_down = self.app.takedowns.current(self.app.private)
+        self.feeds()
         state = self._load_private() if private else NOTHING
         with self.app.pool.connection() as conn:
             conn.execute(
@@ -67,6 +70,13 @@ class RequestContext:
                 f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"
             )
             yield Session(self, conn, self._find_viewer(conn), state)
+
+    def feeds(self) -> FeedSet:
+        """Return the served feeds at the beginning of the request."""
+        if self._feeds is None:
+            app = self.app
+            self._feeds = app.feeds.current(app.private, app.service_did)
+        return self._feeds
 
     def check_client(self) -> None:
         """Raise XrpcError if the client has disconnected."""
@@ -130,6 +140,11 @@ class Session:
     def taken_down(self) -> TakenDown:
         """Return the takedowns in force."""
         return self.context.taken_down
+
+    @property
+    def feeds(self) -> FeedSet:
+        """Return the served feeds."""
+        return self.context.feeds()
 
     @property
     def viewer_actor(self) -> int | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from feeds.feedback import NO_FEEDBACK, Feedback
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
 
@@ -15,21 +17,29 @@ class FeedRequest:
     """A request for at most `limit` entries after the keyset `after`.
 
     `viewer` is an actor id, None without a signed-in account. A keyset holds plain
-    values, as the algorithm gave them with an entry.
+    values, as the algorithm gave them with an entry. `feedback` is read for feeds with
+    `uses_feedback` only. `now` is None for the present.
     """
 
     viewer: int | None
     limit: int
     after: list[Any] | None = None
+    feedback: Feedback = NO_FEEDBACK
+    now: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SkeletonItem:
-    """A post, with its repost or as a pinned post."""
+    """A post, with its repost or as a pinned post.
+
+    `feed_context` is the reason in a short form; clients send it back with
+    interactions.
+    """
 
     post: Address
     repost: Address | None = None
     pinned: bool = False
+    feed_context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,9 @@ class ViewerRequiredError(Exception):
 class Algorithm:
     """A feed: record key, texts and algorithm.
 
-    `build` returns entries in order, fewer than the limit at the end of the feed.
+    `build` returns entries in order, fewer than the limit at the end of the feed. With
+    `uses_feedback`, clients send interactions and requests carry feedback. Clients show
+    a feed with `video` as videos.
     """
 
     name: str
@@ -56,3 +68,5 @@ class Algorithm:
     description: str
     build: Callable[[Conn, FeedRequest], list[SkeletonEntry]]
     personal: bool = False
+    uses_feedback: bool = False
+    video: bool = False

@@ -28,7 +28,7 @@ _STATUS = """CASE WHEN a.takedown IS NOT NULL THEN 'takendown'
 def get_record(session: Session, params: Params) -> dict[str, Any]:
     """Answer com.atproto.repo.getRecord."""
     repo = params["repo"]
-    own = find_own_record(session.app, repo, params["collection"], params["rkey"])
+    own = find_own_record(session, repo, params["collection"], params["rkey"])
     taken = session.taken_down
     if (
         own is not None

@@ -128,6 +128,12 @@ def outbox_lock(conn: Conn) -> Iterator[bool]:
                 conn.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
 
 
+def wait_for_drain(conn: Conn) -> None:
+    """Wait until the batch that is drained now is finished."""
+    with whole_transaction(conn):
+        conn.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+
+
 def _read_work(conn: Conn, texts: Texts, limit: int) -> _Work | None:
     entries = take_outbox(conn, limit)
     if not entries:

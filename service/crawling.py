@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -13,14 +14,16 @@ from crawler.identities.network_clients import OpenClients, clients_opener
 from crawler.lexicon_lookup import LexiconLookup
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
+from feeds.serving.recipe_matcher import RecipeMatcher
 from indexer.event_numbering import EventRetention, event_numbering
 from indexer.index_writer import IndexWriter
 from indexer.search_drain import search_drain
 from network.http.policy import HostLimits
 from plc.lookup import MirrorLookup
 from search.engines.contract import SearchEngine
-from search.matches.match_pass import LogMatches
+from search.matches.match_pass import LogMatches, MatchPass
 from search.matches.saved_matcher import SavedMatcher
+from service.recipe_files import RecipeTask
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
 from service.runtime.search_engines import make_engine
@@ -49,6 +52,7 @@ class WriteSide:
     interner: Interner
     audit_per_hour: float
     lexicons: LexiconLookup | None = None
+    recipes: RecipeTask | None = None
 
 
 @contextmanager
@@ -64,7 +68,7 @@ def open_write_side(config: Config, url: str, private_url: str) -> Iterator[Writ
         open_pool(private_url, max=4, name="private") as private,
     ):
         store = PrivateStore(private)
-        log_matches = SavedMatcher(store).log_matches
+        log_matches = standing_queries(config, store).log_matches
         engine = make_engine(config, pool)
         open_clients = clients_opener(
             names,
@@ -115,7 +119,16 @@ def open_write_side(config: Config, url: str, private_url: str) -> Iterator[Writ
                     config.lexicons,
                     resolves=not config.dev_network,
                 ),
+                RecipeTask(config, pool, store, engine),
             )
+
+
+def standing_queries(config: Config, private: PrivateStore) -> MatchPass:
+    """Return saved searches and recipes, to be matched with drained records."""
+    return MatchPass(
+        partial(SavedMatcher, private),
+        partial(RecipeMatcher, private, config.provider_did),
+    )
 
 
 @contextmanager

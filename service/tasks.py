@@ -123,6 +123,11 @@ def _prune_matches(side: WriteSide) -> int:
     return prune_search_matches(side.pool, side.private)
 
 
+def _fill_feeds(side: WriteSide) -> int:
+    """Read the folder of recipes, and fill the candidates of new ones."""
+    return side.recipes.run() if side.recipes is not None else 0
+
+
 TASKS: Mapping[str, ScheduledTask] = {
     "discover_hosts": ScheduledTask(lambda side: side.tasks.discover_hosts(), 300.0),
     "list_repos": ScheduledTask(lambda side: side.tasks.list_repos(), 60.0),
@@ -139,6 +144,7 @@ TASKS: Mapping[str, ScheduledTask] = {
     "learn_lexicons": ScheduledTask(_learn_lexicons, 60.0),
     "send_webhooks": ScheduledTask(_send_webhooks, 2.0),
     "apply_moderation": ScheduledTask(_apply_moderation, 15.0),
+    "fill_feeds": ScheduledTask(_fill_feeds, 2.0),
     "prune_matches": ScheduledTask(_prune_matches, 60.0),
     "refresh_words": ScheduledTask(_refresh_words, 900.0),
     "refresh_popular": ScheduledTask(_refresh_popular, 60.0),

@@ -13,6 +13,7 @@ from search.matches.match_log import prune_matches
 from service.outgoing import make_fetcher
 from service.runtime.config import Config
 from storage.postgres.pool import Pool
+from storage.private.feed_recipes import forget_removed_recipes
 from storage.private.match_webhooks import MatchWebhook
 from storage.private.private_store import PrivateStore
 from storage.private.saved_searches import forget_deleted
@@ -53,5 +54,6 @@ def prune_search_matches(pool: Pool, private: PrivateStore) -> int:
     now = datetime.now(UTC)
     with private.write() as conn:
         forget_deleted(conn, now - _TOMBSTONE_AGE)
+        forget_removed_recipes(conn, now - _TOMBSTONE_AGE)
     with pool.connection() as conn:
         return prune_matches(conn, before=now - MATCH_AGE, keep=MAX_MATCHES)

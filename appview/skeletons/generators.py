@@ -10,8 +10,7 @@ from appview.own_feeds import find_feed_addresses, own_handle, own_records
 from appview.paging import Entry, Keyset, Source
 from appview.pipeline import Params
 from appview.session import Session
-from feeds.registry import FEEDS
-from feeds.skeleton import Algorithm
+from feeds.served_feeds import ServedFeed
 from network.xrpc.server import XrpcError
 from protocol.syntax import parse_at_uri
 from storage.collections import FEED_GENERATOR
@@ -31,19 +30,21 @@ class ForeignFeed:
     uri: str
 
 
-def find_algorithm(session: Session, uri: str) -> Algorithm | None:
-    """Return the algorithm of a feed, None if this provider does not serve it.
+def find_served(session: Session, uri: str) -> ServedFeed | None:
+    """Return a feed, None if this provider does not serve it.
 
     The generator record must name this service; the provider's own feeds need no
     record.
     """
     parsed = parse_at_uri(uri)
-    if parsed.collection != FEED_GENERATOR or parsed.rkey not in FEEDS:
+    if parsed.collection != FEED_GENERATOR or parsed.rkey is None:
         return None
     ours = session.app.service_did
-    if str(parsed.authority) != ours and _find_service(session, uri) != ours:
+    owner = str(parsed.authority)
+    served = session.feeds.find(owner, str(parsed.rkey), ours)
+    if served is None or (owner != ours and _find_service(session, uri) != ours):
         return None
-    return FEEDS[str(parsed.rkey)]
+    return served
 
 
 def find_foreign_feed(session: Session, uri: str) -> ForeignFeed:
@@ -93,16 +94,22 @@ def find_served_feeds(session: Session) -> list[str]:
     published = [
         uri
         for uri in uris.values()
-        if uri.rsplit("/", 1)[1] in FEEDS and not session.taken_down.has_record(uri)
+        if is_served(session, uri) and not session.taken_down.has_record(uri)
     ]
-    return [*published, *(record.uri for record in own_records(did).values())]
+    return [*published, *(record.uri for record in own_records(session).values())]
+
+
+def is_served(session: Session, uri: str) -> bool:
+    """Return True if a generator record that names this service names a feed of it."""
+    _, _, owner, _, rkey = uri.split("/")
+    return session.feeds.find(owner, rkey, session.app.service_did) is not None
 
 
 def actor_feeds(session: Session, params: Params) -> Source[Address]:
     """Return the generators of an account, newest first. Raises XrpcError."""
     did = session.app.service_did
     if params["actor"] in (did, own_handle(did)):
-        uris = [record.uri for record in own_records(did).values()]
+        uris = [record.uri for record in own_records(session).values()]
         own = find_feed_addresses(session, uris)
         entries = [Entry(own[uri], [n]) for n, uri in enumerate(uris) if uri in own]
         return Source(

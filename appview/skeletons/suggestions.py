@@ -116,7 +116,7 @@ def popular_feeds(session: Session, after: Keyset | None) -> list[Entry[Address]
     found: dict[Address, Keyset] = {
         Address(p.actor, GENERATOR, p.rkey): [1, p.place, p.generation] for p in popular
     }
-    uris = [record.uri for record in own_records(session.app.service_did).values()]
+    uris = [record.uri for record in own_records(session).values()]
     own = find_feed_addresses(session, uris)
     for place, uri in enumerate(uris):
         found.setdefault(own[uri], [2, place])

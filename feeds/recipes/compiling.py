@@ -141,6 +141,16 @@ def _candidates_number(
     return int.from_bytes(digest[:8], "big") - _SIGN
 
 
+def account_dids(
+    names: tuple[str, ...], accounts: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return the DIDs of accounts by DID or handle."""
+    return tuple(
+        name if name.startswith("did:") else accounts.get(name, NO_ACCOUNT)
+        for name in names
+    )
+
+
 class _Compiler:
     def __init__(self, accounts: Mapping[str, str]) -> None:
         self._accounts = accounts
@@ -167,12 +177,6 @@ class _Compiler:
             text, resolve_handle=lambda handle: self._accounts.get(handle)
         ).where
 
-    def _dids(self, accounts: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(
-            name if name.startswith("did:") else self._accounts.get(name, NO_ACCOUNT)
-            for name in accounts
-        )
-
     def filter_node(self, found: Filter) -> tuple[Node, bool]:
         """Return a condition that holds at least where a filter does, and True if it
         holds only there."""
@@ -183,14 +187,13 @@ class _Compiler:
                 (Kind.FEATURE, found.media),
                 (Kind.TAG, found.tags),
                 (Kind.DOMAIN, found.domains),
-                (Kind.AUTHOR, self._dids(found.authors)),
+                (Kind.AUTHOR, account_dids(found.authors, self._accounts)),
             )
             if values
         ]
         nodes += [Not(term) for term in filters(Kind.FEATURE, found.not_media)]
-        nodes += [
-            Not(term) for term in filters(Kind.AUTHOR, self._dids(found.not_authors))
-        ]
+        not_authors = account_dids(found.not_authors, self._accounts)
+        nodes += [Not(term) for term in filters(Kind.AUTHOR, not_authors)]
         for feature, kept in (("reply", found.replies), ("quote", found.quotes)):
             term = Term(Kind.FEATURE, feature)
             if kept is not Kept.ANY:

@@ -15,13 +15,13 @@ from indexer.collections.texts import TEXTS
 from search.drain import drain_outbox, queue_everything
 from search.engines.contract import EngineUnavailableError
 from search.engines.external import ExternalEngine
-from search.matches.saved_matcher import SavedMatcher
 from search.rebuild import begin_rebuild, work_beside
 from service.cli import saved_searches
 from service.cli.groups import AsJson, make_group, read_config
 from service.cli.progress import Report
 from service.cli.provider_client import print_posts, query_provider
 from service.cli.table import print_rows
+from service.crawling import standing_queries
 from service.operator_errors import ConfigError, ServiceError
 from service.runtime.databases import INDEX, PRIVATE, open_database, open_existing
 from service.runtime.search_engines import make_engine
@@ -105,7 +105,7 @@ def rebuild(
             engine,
             TEXTS,
             _DRAIN_BATCH,
-            SavedMatcher(PrivateStore(private)).log_matches,
+            standing_queries(config, PrivateStore(private)).log_matches,
         )
         if isinstance(engine, ExternalEngine):
             serving = engine.name == config.search_engine

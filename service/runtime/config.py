@@ -74,7 +74,7 @@ class Config(CrawlFields, ServerFields):
     def _make_absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
 
-    @field_validator("lexicons")
+    @field_validator("lexicons", "feeds")
     @classmethod
     def _make_folder_absolute(cls, folder: Path | None) -> Path | None:
         return None if folder is None else folder.expanduser().absolute()

@@ -62,6 +62,11 @@ class ServerFields(BaseSettings):
         description="URL that notifications of registered devices are sent to, signed "
         "with $BIGWORLD_HOME/secrets/push-webhook. Default: no device can register.",
     )
+    feeds: Path | None = Field(
+        None,
+        description="Folder of recipes (.toml), which are served as feeds of this "
+        "provider and read again when they change. Default: feeds.d in home.",
+    )
     image_cache_mb: int = Field(
         500, ge=10, description="Megabytes of images that the pages keep on disk."
     )

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.requests import Request
 
 from appview.app_bsky.feed import get_feed
-from feeds.registry import FEEDS
+from feeds.skeleton import Algorithm
 from network.xrpc.server import XrpcError
 from service.web.rendering import PAGE_SIZE, PageFrame, cursor_of, next_page
 from storage.collections import FEED_GENERATOR
@@ -22,12 +22,12 @@ class FeedPages:
     def overview(self, _: Request) -> dict[str, Any]:
         """List the feeds of this provider."""
         did = self._frame.app.service_did
-        return {"title": "Feeds", "feeds": FEEDS.values(), "did": did}
+        return {"title": "Feeds", "feeds": self.algorithms(), "did": did}
 
     def feed(self, request: Request) -> dict[str, Any]:
         """Show a feed as getFeed returns it to signed-out readers."""
         name = request.path_params["name"]
-        algorithm = FEEDS.get(name)
+        algorithm = {feed.name: feed for feed in self.algorithms()}.get(name)
         if algorithm is None:
             raise XrpcError("UnknownFeed", f"there is no feed {name[:80]!r}")
         values = {"title": algorithm.display_name, "algorithm": algorithm, "feed": []}
@@ -47,6 +47,12 @@ class FeedPages:
         params = {"feed": self.uri("latest"), "limit": count}
         found: list[dict[str, Any]] = get_feed.OWN_FEED.run(context, params)["feed"]
         return found
+
+    def algorithms(self) -> list[Algorithm]:
+        """Return the provider's own feeds."""
+        app = self._frame.app
+        feeds = app.feeds.current(app.private, app.service_did)
+        return [served.algorithm for served in feeds.own.values()]
 
     def uri(self, name: str) -> str:
         """Return the AT-URI of one of our feeds."""

@@ -18,7 +18,6 @@ from appview.post_queries import read_v1
 from appview.session import RequestContext
 from appview.shapes.post_search import post_search, present_posts
 from appview.shapes.record_search import HITS_TOTAL, MENDED
-from feeds.registry import FEEDS
 from network.xrpc.server import XrpcError
 from search.query.nodes import words_of
 from search.query.operators import NOBODY, InvalidQueryError
@@ -46,6 +45,7 @@ from storage.records.addresses import Address
 FoundPosts = Page[Address]
 SEARCH_CURSOR: Final = "page.search"
 _LATEST: Final = 10
+_OWN_FEEDS: Final = 12
 _LONGEST: Final = 1_000
 _RESULTS: Final = ("posts", "actors", "feeds", "records", MENDED)
 _NOUNS: Final = {
@@ -82,7 +82,7 @@ class SearchPage:
             "error": None,
             "next": None,
             "total": None,
-            "own_feeds": FEEDS.values(),
+            "own_feeds": self._feeds.algorithms()[:_OWN_FEEDS],
             "latest": [],
             **{name: [] for name in _RESULTS},
         }

@@ -10,9 +10,9 @@ from appview.app import AppView
 from appview.paging import RowPages
 from appview.pipeline import Handler
 from appview.session import context_of
-from appview.shapes.feed import feed_pages, own_feed
+from appview.shapes.feed import feed_pages, own_feed, recommended
 from appview.shapes.foreign_feed import foreign_feed
-from appview.skeletons.generators import ForeignFeed, find_algorithm, find_foreign_feed
+from appview.skeletons.generators import ForeignFeed, find_foreign_feed, find_served
 from feeds.skeleton import SkeletonItem
 from network.server.admission import resting
 from network.xrpc.server import AuthMode, Call, Reply, XrpcError, XrpcServer
@@ -21,7 +21,7 @@ _FORWARDED_HEADERS: Final = ("accept-language", "x-bsky-topics")
 MAX_FOREIGN_PAGES: Final = 3
 """Pages fetched for one answer while the rules hide all of their items."""
 
-OWN_FEED: Final[RowPages[SkeletonItem]] = feed_pages(own_feed)
+OWN_FEED: Final[RowPages[SkeletonItem]] = feed_pages(own_feed, recommended)
 
 
 class _GetFeed:
@@ -33,7 +33,7 @@ class _GetFeed:
         def find_foreign(call: Call) -> ForeignFeed | None:
             uri = call.params["feed"]
             with context_of(app, call).session() as session:
-                if find_algorithm(session, uri) is not None:
+                if find_served(session, uri) is not None:
                     return None
                 return find_foreign_feed(session, uri)
 

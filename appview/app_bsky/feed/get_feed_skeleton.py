@@ -7,11 +7,12 @@ from typing import Any, Final
 from appview.hydration.state import State
 from appview.paging import Page, RowPages, Steps
 from appview.pipeline import Params
-from appview.shapes.feed import own_feed
+from appview.shapes.feed import own_feed, without_opted_out
 from feeds.skeleton import SkeletonItem
 from storage.records.addresses import Address
 
 SKELETON_REPOST: Final = "app.bsky.feed.defs#skeletonReasonRepost"
+SKELETON_PIN: Final = "app.bsky.feed.defs#skeletonReasonPin"
 
 
 def _name(state: State, page: Page[SkeletonItem]) -> None:
@@ -25,11 +26,12 @@ def _named(state: State, page: Page[SkeletonItem]) -> list[SkeletonItem]:
         uri = state.uris.get(address) if address else None
         return uri is not None and not taken.has_record(uri)
 
-    return [
+    named = [
         item
         for item in page.items
         if is_named(item.post) and (not item.repost or is_named(item.repost))
     ]
+    return without_opted_out(state.session, named)
 
 
 def _present(state: State, page: Page[SkeletonItem], _: Params) -> dict[str, Any]:
@@ -39,6 +41,10 @@ def _present(state: State, page: Page[SkeletonItem], _: Params) -> dict[str, Any
         if item.repost is not None:
             reposted = state.uris[item.repost]
             entry["reason"] = {"$type": SKELETON_REPOST, "repost": reposted}
+        elif item.pinned:
+            entry["reason"] = {"$type": SKELETON_PIN}
+        if item.feed_context:
+            entry["feedContext"] = item.feed_context
         feed.append(entry)
     return {"feed": feed}
 

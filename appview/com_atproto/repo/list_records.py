@@ -19,7 +19,7 @@ from storage.repos.repo_listing import Key, Position, list_keys, position_after
 
 
 def _list(session: Session, params: Params) -> dict[str, Any]:
-    own = list_own_records(session.app, params["repo"], params["collection"])
+    own = list_own_records(session, params["repo"], params["collection"])
     if own is not None:
         return _list_own(session, params, own)
     cursors = Cursors(session.context, params)

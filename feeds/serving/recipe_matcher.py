@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime
 
-from feeds.recipes.candidates import (
+from feeds.recipes.compiling import CompiledRecipe
+from feeds.recipes.recipe import MAX_SOURCES
+from feeds.recipes.recipe_book import RecipeBook
+from feeds.serving.candidates import (
     Candidate,
     key_of,
     put_candidates,
     remove_candidates,
 )
-from feeds.recipes.compiling import CompiledRecipe
-from feeds.recipes.recipe import MAX_SOURCES
-from feeds.recipes.recipe_book import RecipeBook
 from search.matches.match_pass import DrainedRecords, Found, QueryList
 from storage.postgres.pool import Conn
 from storage.private.private_store import PrivateStore
@@ -93,10 +92,3 @@ class RecipeMatcher:
         slot, compiled = self._slots.pop(feed), self._compiled.pop(feed)
         for source in compiled.matched:
             self._queries.remove(slot * MAX_SOURCES + source.bit)
-
-
-def recipe_matching(
-    private: PrivateStore, service_did: str
-) -> Callable[[QueryList], RecipeMatcher]:
-    """Return a factory of a recipe matcher for a match pass."""
-    return lambda queries: RecipeMatcher(private, service_did, queries)

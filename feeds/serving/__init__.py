@@ -1,0 +1,1 @@
+"""Serving of recipes: candidates, chunks and pages."""
