@@ -12,6 +12,7 @@ from typing import Final
 
 import psycopg
 
+from feeds.algorithms.popular import held_feed
 from feeds.recipes.recipe_book import KnownRecipe, RecipeBook
 from feeds.registry import FEEDS
 from feeds.serving.recipe_feed import RecipeFeed, Shared
@@ -51,10 +52,11 @@ class FeedSet:
         """
         if owner == service_did:
             return self.own.get(rkey)
-        return self.others.get((owner, rkey)) or BUILT_IN.own.get(rkey)
+        other = self.others.get((owner, rkey))
+        return other or (self.own.get(rkey) if rkey in FEEDS else None)
 
 
-BUILT_IN: Final = FeedSet({name: ServedFeed(feed) for name, feed in FEEDS.items()})
+BUILT_IN: Final = {name: ServedFeed(feed) for name, feed in FEEDS.items()}
 
 
 class ServedFeeds:
@@ -65,6 +67,8 @@ class ServedFeeds:
 
     def __init__(self, every_s: float = CHECK_EVERY_S) -> None:
         self.shared = Shared()
+        popular = ServedFeed(held_feed())
+        self._built_in = BUILT_IN | {popular.algorithm.name: popular}
         self._every_s = every_s
         self._lock = threading.Lock()
         self._book: RecipeBook | None = None
@@ -79,7 +83,7 @@ class ServedFeeds:
             return known
         # Only the first readers wait; later ones go on with what is known.
         if not self._lock.acquire(blocking=known is None):
-            return known or BUILT_IN
+            return known or FeedSet(self._built_in)
         try:
             if monotonic() - self._checked_at >= self._every_s or self._known is None:
                 self._known = self._load(private, service_did)
@@ -99,7 +103,7 @@ class ServedFeeds:
             changed = self._book.refresh(private)
         except psycopg.Error:
             log.exception("recipes_unknown")
-            return self._known or BUILT_IN
+            return self._known or FeedSet(self._built_in)
         if not changed and self._known is not None:
             return self._known
         for number in changed:
@@ -113,7 +117,7 @@ class ServedFeeds:
         }
         others = {key: feed for key, feed in served.items() if key[0] != PROVIDER}
         # The name of a built-in feed cannot be taken.
-        return FeedSet({**own, **BUILT_IN.own}, others)
+        return FeedSet({**own, **self._built_in}, others)
 
     def _serve(self, number: int, known: KnownRecipe) -> ServedFeed:
         if number not in self._feeds:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -70,6 +70,8 @@ class CompiledRecipe:
     matched: tuple[MatchedSource, ...]
     holds: Condition | None
     """The condition of the filter, None without one."""
+    parts: tuple[tuple[str, Condition], ...]
+    """The conditions of the filter by their keys, for explanations."""
     candidates: int
 
     @property
@@ -109,8 +111,22 @@ def compile_recipe(
         accounts,
         tuple(matched),
         holds,
+        tuple(
+            (name, compiler.condition(part))
+            for name, part in _split_filter(recipe.filter)
+        ),
         _candidates_number(recipe, accounts, find_saved),
     )
+
+
+def _split_filter(found: Filter) -> list[tuple[str, Filter]]:
+    """Return each condition of a filter alone, by its key."""
+    plain = Filter()
+    return [
+        (f.name, replace(plain, **{f.name: getattr(found, f.name)}))
+        for f in fields(Filter)
+        if getattr(found, f.name) != getattr(plain, f.name)
+    ]
 
 
 def _candidates_number(

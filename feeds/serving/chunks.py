@@ -7,9 +7,7 @@ memory for a while and shared by all readers; a page is a slice of one.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -73,6 +71,10 @@ class Chunk:
     posts: tuple[Found, ...]
     after: Positions | None
     left_out: dict[Address, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Return the number of posts."""
+        return len(self.posts)
 
 
 def build_chunk(
@@ -184,36 +186,3 @@ def _sticky(conn: Conn, plan: Plan) -> list[Found]:
         for uri in plan.sticky
         if uri in known
     ]
-
-
-ChunkKey = tuple[object, ...]
-
-
-class Chunks:
-    """Recent chunks, the longest unused one is dropped first."""
-
-    def __init__(self, most: int = MAX_HELD) -> None:
-        self._most = most
-        self._held: OrderedDict[ChunkKey, Chunk] = OrderedDict()
-        self._size = 0
-        self._lock = threading.Lock()
-
-    def get(self, key: ChunkKey, build: Callable[[], Chunk]) -> Chunk:
-        """Return a chunk; build it if it is not held.
-
-        Nobody waits for another reader, who may build the same: both hold a connection.
-        """
-        with self._lock:
-            chunk = self._held.get(key)
-            if chunk is not None:
-                self._held.move_to_end(key)
-                return chunk
-        chunk = build()
-        with self._lock:
-            if key not in self._held:
-                self._held[key] = chunk
-                self._size += len(chunk.posts) + 1
-            while self._size > self._most:
-                _, old = self._held.popitem(last=False)
-                self._size -= len(old.posts) + 1
-            return self._held.get(key, chunk)

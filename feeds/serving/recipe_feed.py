@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import count
@@ -23,7 +21,7 @@ from feeds.recipes.recipe import (
     Source,
 )
 from feeds.serving.candidates import Key
-from feeds.serving.chunks import Chunk, Chunks, Plan, Positions, build_chunk
+from feeds.serving.chunks import MAX_HELD, Chunk, Plan, Positions, build_chunk
 from feeds.serving.ordering import Found
 from feeds.serving.post_facts import find_existing, find_followed
 from feeds.serving.streams import (
@@ -39,6 +37,7 @@ from feeds.skeleton import (
     SkeletonItem,
     ViewerRequiredError,
 )
+from feeds.snapshots import Held, Moments
 from protocol.data.graphemes import cut_text
 from storage.collections import FOLLOW_SUBJECT
 from storage.postgres.fetch import fetch_int
@@ -47,11 +46,8 @@ from storage.postgres.pool import Conn
 from storage.records.addresses import Address, name_addresses_in
 from storage.records.links import partition_of
 
-FROZEN_US: Final = 5_000_000
-"""Readers that begin within this span see the same chunks."""
 MAX_CHUNKS: Final = 60
 """Chunks that are read for one page of a recipe whose filters leave out most posts."""
-_MAX_MOMENTS: Final = 10_000
 _FIRST: Final = -1
 _CONTEXT: Final = 500
 """Characters of a feed context; clients refuse more than 2,000 bytes."""
@@ -62,21 +58,9 @@ class Shared:
     """Chunks, decisions and frozen moments that all feeds of a process share."""
 
     def __init__(self) -> None:
-        self.chunks = Chunks()
+        self.chunks: Held[Chunk] = Held(MAX_HELD)
         self.decisions = Decisions()
-        self._moments: OrderedDict[object, int] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def freeze(self, identity: object, now: int) -> int:
-        """Return the moment at which readers who begin now see a feed."""
-        with self._lock:
-            moment = self._moments.get(identity, 0)
-            if not moment <= now < moment + FROZEN_US:
-                self._moments[identity] = moment = now
-                self._moments.move_to_end(identity)
-                while len(self._moments) > _MAX_MOMENTS:
-                    self._moments.popitem(last=False)
-            return moment
+        self.moments = Moments()
 
 
 class RecipeFeed:
@@ -143,6 +127,8 @@ class RecipeFeed:
             start, index, item = plan.first(), _FIRST, None
         for _ in range(MAX_CHUNKS):
             chunk = self.chunk(conn, plan, start)
+            if request.after is None and request.now is None:
+                self._shared.moments.settle(self._identity, now)
             begin = _place_after(chunk, index, item)
             yield from self._shown(conn, request, plan, chunk, start, begin)
             if chunk.after is None:
@@ -270,7 +256,7 @@ class RecipeFeed:
             if request.now is not None:
                 return to_micros(request.now), None, _FIRST, None
             now = to_micros(datetime.now(UTC))
-            return self._shared.freeze(self._identity, now), None, _FIRST, None
+            return self._shared.moments.freeze(self._identity, now), None, _FIRST, None
         frozen, positions, index, *item = request.after
         start = None
         if positions is not None:

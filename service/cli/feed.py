@@ -7,10 +7,17 @@ from typing import Annotated, Final
 import typer
 
 from feeds.registry import FEEDS
+from feeds.served_feeds import ServedFeeds
+from feeds.skeleton import Algorithm
+from service.cli import feed_recipes
 from service.cli.groups import AsJson, make_group, read_config
 from service.cli.provider_client import print_posts, query_provider
 from service.cli.table import print_rows
 from service.operator_errors import ServiceError
+from service.runtime.config import Config
+from service.runtime.databases import PRIVATE, open_existing
+from storage.postgres.pool import open_pool
+from storage.private.private_store import PrivateStore
 
 DESCRIBE_FEEDS: Final = "app.bsky.feed.describeFeedGenerator"
 GET_FEED: Final = "app.bsky.feed.getFeed"
@@ -25,12 +32,32 @@ app = make_group(
 
 @app.command("list")
 def list_feeds(as_json: AsJson = False) -> None:
-    """List the feeds."""
+    """List the feeds: built-in ones, and recipes."""
+    config = read_config()
     rows = [
         {"name": feed.name, "title": feed.display_name, "about": feed.description}
-        for feed in FEEDS.values()
+        for feed in [*FEEDS.values(), *_recipes(config)]
     ]
     print_rows(rows, ("name", "title", "about"), as_json=as_json)
+
+
+def _recipes(config: Config) -> list[Algorithm]:
+    """Return the recipes of a provider that has run; none before."""
+    try:
+        with (
+            open_existing(config, PRIVATE, start=True) as url,
+            open_pool(url, max=1) as pool,
+        ):
+            feeds = ServedFeeds().current(PrivateStore(pool), config.provider_did)
+    except ServiceError:
+        return []
+    return [s.algorithm for s in feeds.own.values() if s.recipe is not None]
+
+
+app.command()(feed_recipes.check)
+app.command()(feed_recipes.preview)
+app.command()(feed_recipes.explain)
+app.command()(feed_recipes.backtest)
 
 
 @app.command()

@@ -49,6 +49,5 @@ def _present(state: State, page: Page[SkeletonItem], _: Params) -> dict[str, Any
     return {"feed": feed}
 
 
-METHOD: Final[RowPages[SkeletonItem]] = RowPages(
-    own_feed, Steps(hydrate=_name, rules=_named, present=_present)
-)
+STEPS: Final = Steps(hydrate=_name, rules=_named, present=_present)
+METHOD: Final[RowPages[SkeletonItem]] = RowPages(own_feed, STEPS)

@@ -1,0 +1,112 @@
+"""`bigworld feed check|preview|explain|backtest`: recipes of feeds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from feeds.recipes.fields import InvalidRecipeError
+from feeds.recipes.parsing import parse_recipe
+from feeds.serving.backtest import MAX_DAYS
+from service.cli.groups import AsJson, read_config
+from service.cli.provider_client import print_posts
+from service.cli.table import print_rows
+from service.operator_errors import ServiceError
+from service.recipe_files import check_name, read_text
+from service.recipe_reading import open_recipe
+
+_DAYS: Final = (
+    "day",
+    "posts",
+    "new_posts",
+    "overlap",
+    "median_hours",
+    "authors",
+    "empty_hours",
+    "stale_hours",
+)
+Recipe = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A .toml file, or a feed's name.")
+]
+Viewer = Annotated[
+    str | None, typer.Option(help="Account that reads it, by DID or handle.")
+]
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Recipe files (.toml).")],
+) -> None:
+    """Check recipe files; errors name the line."""
+    faults = 0
+    for path in files:
+        try:
+            text = read_text(path)
+            recipe = parse_recipe(text)
+            check_name(text)
+        except InvalidRecipeError as error:
+            faults += 1
+            typer.echo(f"{path}: {error}")
+        except OSError as error:
+            faults += 1
+            typer.echo(f"{path}: {error.strerror}")
+        else:
+            typer.echo(f"{path}: ok, {recipe.name} with {len(recipe.sources)} sources")
+    if faults:
+        raise ServiceError(f"{faults} of {len(files)} recipes cannot be served")
+
+
+def preview(
+    recipe: Recipe,
+    viewer: Viewer = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=100, help="Maximum number of results.")
+    ] = 20,
+    cursor: Annotated[str | None, typer.Option(help="Cursor of a page before.")] = None,
+    skeleton: Annotated[
+        bool, typer.Option("--skeleton", help="Print the reply of getFeedSkeleton.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a page exactly as it is served."""
+    with open_recipe(read_config(), recipe, viewer) as opened:
+        page = opened.preview(limit, cursor, skeleton=skeleton)
+        reasons = [] if page["feed"] else opened.explain_empty()
+    if skeleton:
+        print(json.dumps(page, ensure_ascii=False))
+    else:
+        print_posts([item["post"] for item in page["feed"]], as_json=as_json)
+    for reason in reasons:
+        typer.echo(f"empty: {reason}", err=True)
+
+
+def explain(
+    recipe: Recipe,
+    uri: Annotated[str, typer.Argument(help="AT-URI of a post.")],
+    viewer: Viewer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a post is in a feed at its rank, or why it is not."""
+    with open_recipe(read_config(), recipe, viewer) as opened:
+        found = opened.explain(uri)
+    if as_json:
+        print(json.dumps(asdict(found), ensure_ascii=False))
+        return
+    typer.echo(f"in, at rank {found.rank}" if found.is_in else "not in")
+    for reason in found.reasons:
+        typer.echo(f"  {reason}")
+
+
+def backtest(
+    recipe: Recipe,
+    viewer: Viewer = None,
+    days: Annotated[int, typer.Option(min=1, max=MAX_DAYS, help="Past days.")] = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Replay the first page of past hours, with today's counts."""
+    with open_recipe(read_config(), recipe, viewer) as opened:
+        rows = [asdict(day) for day in opened.backtest(days)]
+    print_rows(rows, _DAYS, as_json=as_json)
