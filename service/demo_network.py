@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from network.http.client import Fetcher
 
 LETTERS = ("a", "b")
+RECIPES = Path(__file__).resolve().parents[1] / "demo" / "recipes"
 _SEED = 20_240_229
 _STATE_FILE = "society.json"
 _PASSWORD = "demo-password"  # noqa: S105  (the name of a secret, not the secret)
@@ -79,6 +81,16 @@ def _port_of_accounts(state: dict[str, Any]) -> int | None:
     ports = [urlsplit(account["pds"]).port for account in state.get("accounts", ())]
     first = min((port for port in ports if port is not None), default=None)
     return None if first is None else first - _FIRST_PDS
+
+
+def copy_recipes(config: Config) -> None:
+    """Copy the example recipes into the folder of recipes, if there is none yet."""
+    folder = config.feeds or config.home / "feeds.d"
+    if folder.exists():
+        return
+    folder.mkdir(parents=True)
+    for path in sorted(RECIPES.glob("*.toml")):
+        shutil.copyfile(path, folder / path.name)
 
 
 async def seed(

@@ -200,6 +200,7 @@ class _Run:
     def _start_children(self, urls: dict[Database, str]) -> None:
         index = urls[Database(INDEX)]
         if self._is_demo:
+            demo_network.copy_recipes(self._config)
             self._start("plc", ["plc"], urls[Database(PLC)])
             for letter in demo_network.LETTERS:
                 url = urls[Database(PDS, letter)]

@@ -36,6 +36,7 @@ from search.query.nodes import (
 )
 from search.query.nodes import Filter as Term
 from search.query.parser import parse_query
+from storage.collections import FEED_POST
 
 NO_ACCOUNT: Final = "did:plc:nobody"
 """The DID of a handle that is unknown."""
@@ -75,6 +76,11 @@ class CompiledRecipe:
     candidates: int
 
     @property
+    def stored_bits(self) -> frozenset[int]:
+        """Return the places of the sources whose records are stored."""
+        return frozenset(source.bit for source in self.matched)
+
+    @property
     def is_listed(self) -> bool:
         """Return True if each match must hold a term that few records have."""
         return all(is_listed(source.query) for source in self.matched)
@@ -95,7 +101,7 @@ def compile_recipe(
     holds = None if recipe.filter == Filter() else compiler.condition(recipe.filter)
     matched: list[MatchedSource] = []
     for bit, source in enumerate(recipe.sources):
-        if source.kind not in MATCHED:
+        if not _is_matched(recipe, source):
             continue
         where = compiler.source_node(source, find_saved)
         matched.append(
@@ -119,6 +125,16 @@ def compile_recipe(
     )
 
 
+def _is_matched(recipe: Recipe, source: Source) -> bool:
+    """Return True if the records of a source are stored.
+
+    All posts without a filter are read from their own table.
+    """
+    unfiltered = source.kind is SourceKind.EVERYTHING and recipe.filter == Filter()
+    is_plain = unfiltered and source.collections == (FEED_POST,)
+    return source.kind in MATCHED and not is_plain
+
+
 def _split_filter(found: Filter) -> list[tuple[str, Filter]]:
     """Return each condition of a filter alone, by its key."""
     plain = Filter()
@@ -136,7 +152,7 @@ def _candidates_number(
     sources = [
         (bit, source)
         for bit, source in enumerate(recipe.sources)
-        if source.kind in MATCHED
+        if _is_matched(recipe, source)
     ]
     parts: list[Any] = [
         _VERSION,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from feeds.recipes.compiling import CompiledRecipe
-from feeds.recipes.recipe import MATCHED, RankBy, Source
+from feeds.recipes.recipe import MATCHED, RankBy, Source, SourceKind
 from feeds.serving.candidates import MAX_CANDIDATES, find_candidate
 from feeds.serving.chunks import Chunk, Plan, build_chunk
 from feeds.serving.filling import FillState, find_fill
@@ -156,13 +156,18 @@ def _why_absent(
     if compiled.holds is not None and not compiled.holds(seen):
         yield from _filter_faults(compiled, seen)
         return
+    network = [
+        source.name
+        for bit, source in plan.sources
+        if source.kind is SourceKind.EVERYTHING and bit not in compiled.stored_bits
+    ]
     matching = [
         source
         for source in compiled.matched
         if document.collection in source.collections
         and compile_query(source.query)(seen)
     ]
-    joined = [
+    joined = network + [
         source.name
         for _, source in plan.sources
         if source.kind not in MATCHED
@@ -205,7 +210,7 @@ def _source_faults(
     conn: Conn, feed: RecipeFeed, plan: Plan, stored: bool
 ) -> Iterator[str]:
     compiled = feed.compiled
-    if stored and any(source.kind in MATCHED for _, source in plan.sources):
+    if stored and any(bit in compiled.stored_bits for bit, _ in plan.sources):
         fill = find_fill(conn, compiled.candidates)
         if fill is None or fill.done_at is None:
             yield from _not_stored(fill)

@@ -34,6 +34,7 @@ from storage.private.private_store import PrivateStore
 from storage.records.addresses import find_collections
 
 BATCH: Final = 300
+_PRUNED_AT_ONCE: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class RecipeFiller:
         self._private = private
         self._engine = engine
         self._book = RecipeBook(service_did)
+        self._pruned: list[int] = []
 
     def run(self, seconds: float) -> int:
         """Fill for some time; return the number of batches."""
@@ -171,8 +173,11 @@ class RecipeFiller:
             conn.commit()
             while drop_unused(conn, [*compiled]) and monotonic() < until:
                 pass
-            for feed, one in compiled.items():
-                prune_candidates(conn, feed, now - one.recipe.window)
+            # A few in turn, since each reads to the end of what is kept.
+            self._pruned = [f for f in self._pruned if f in compiled] or [*compiled]
+            for feed in self._pruned[:_PRUNED_AT_ONCE]:
+                prune_candidates(conn, feed, now - compiled[feed].recipe.window)
+            del self._pruned[:_PRUNED_AT_ONCE]
 
 
 @dataclass(frozen=True, slots=True)

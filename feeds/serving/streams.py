@@ -15,15 +15,15 @@ from typing import Final
 
 from feeds.account_merge import followed_accounts, merge_accounts
 from feeds.recipes.compiling import CompiledRecipe, account_dids
-from feeds.recipes.recipe import MATCHED, Source, SourceKind
+from feeds.recipes.recipe import Source, SourceKind
 from feeds.serving.candidates import Candidate, Key, read_candidates
 from feeds.serving.ordering import Found
-from feeds.serving.post_facts import find_members
+from feeds.serving.post_facts import POST, find_members
 from indexer.collections.texts import TEXTS
 from search.matches.matcher import Seen
 from search.record_documents import load_accounts, load_documents
 from storage.collections import FOLLOW_SUBJECT
-from storage.postgres.instants import to_micros
+from storage.postgres.instants import from_micros, micros_sql, to_micros
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address, find_actors, find_addresses
 from storage.records.links import partition_of
@@ -113,7 +113,8 @@ class Streams:
         after: Key,
         limit: int,
     ) -> Iterable[tuple[list[Found], Key | None]]:
-        mask = sum(1 << bit for bit, source in sources if source.kind in MATCHED)
+        stored = self.compiled.stored_bits
+        mask = sum(1 << bit for bit, _ in sources if bit in stored)
         if mask:
             rows = self.read(conn, after, self.oldest, limit)
             posts = [
@@ -123,8 +124,28 @@ class Streams:
             ]
             yield posts, rows[-1].key if len(rows) == limit else None
         for bit, source in sources:
-            if source.kind not in MATCHED:
+            if source.kind is SourceKind.EVERYTHING and bit not in stored:
+                yield self._read_posts(conn, bit, after, limit)
+            elif bit not in stored:
                 yield self._read_accounts(conn, bit, source, after, limit)
+
+    def _read_posts(
+        self, conn: Conn, bit: int, after: Key, limit: int
+    ) -> tuple[list[Found], Key | None]:
+        rows = conn.execute(
+            f"""
+            SELECT {micros_sql("sort_at")}, actor, %s::int4, rkey FROM post
+            WHERE sort_at >= %s AND sort_at <= %s
+              AND (sort_at, actor, %s::int4, rkey) < (%s, %s, %s, %s)
+            ORDER BY sort_at DESC, actor DESC, rkey DESC LIMIT %s
+            """,
+            (
+                *(POST, self.oldest, from_micros(after.at), POST),
+                *(from_micros(after.at), *after[1:], limit),
+            ),
+        )
+        found = [Found(Key(*row), Key(*row).address, 1 << bit) for row in rows]
+        return found, found[-1].key if len(found) == limit else None
 
     def _read_accounts(
         self, conn: Conn, bit: int, source: Source, after: Key, limit: int

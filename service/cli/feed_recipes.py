@@ -54,7 +54,7 @@ def check(
             faults += 1
             typer.echo(f"{path}: {error.strerror}")
         else:
-            typer.echo(f"{path}: ok, {recipe.name} with {len(recipe.sources)} sources")
+            typer.echo(f"{path}: ok, {recipe.name}, sources: {len(recipe.sources)}")
     if faults:
         raise ServiceError(f"{faults} of {len(files)} recipes cannot be served")
 

@@ -24,12 +24,17 @@ import typer.main
 from doc_blocks import PAGES, ROOT, SHELLS, Block, all_blocks, script_of
 from test_whole_network import four_ports
 
+from feeds.recipes.parsing import parse_recipe
 from service.cli.app import app
 from service.runtime.config import Config
 
 MAX_NOT_RUN = 16
 COMMANDS = typer.main.get_command(app)
 SHELL_BLOCKS = list(all_blocks(*SHELLS))
+TOML_BLOCKS = list(all_blocks("toml"))
+RECIPES = [block for block in TOML_BLOCKS if block.words == "recipe"]
+SETTINGS = [block for block in TOML_BLOCKS if block.words != "recipe"]
+DEMO_RECIPES = ROOT / "demo" / "recipes"
 RUN_PAGES = [page for page in PAGES if script_of(page, long=True)]
 
 
@@ -156,7 +161,7 @@ def test_few_doc_command_blocks_are_not_run() -> None:
     assert sum(block.reason is not None for block in SHELL_BLOCKS) <= MAX_NOT_RUN
 
 
-@pytest.mark.parametrize("block", list(all_blocks("toml")), ids=by_name)
+@pytest.mark.parametrize("block", SETTINGS, ids=by_name)
 def test_doc_settings_are_valid(
     block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +171,13 @@ def test_doc_settings_are_valid(
         monkeypatch.delenv(name)
     monkeypatch.setenv("BIGWORLD_CONFIG", str(file))
     assert Config.read().model_fields_set >= set(re.findall(r"(?m)^\w+", block.text))
+
+
+def test_doc_recipes_are_those_of_the_demo_network() -> None:
+    shown = {parse_recipe(block.text).name: block.text for block in RECIPES}
+    files = {path.stem: path.read_text() for path in DEMO_RECIPES.glob("*.toml")}
+    assert shown == files
+    assert len(files) == 10
 
 
 @pytest.mark.parametrize("block", list(all_blocks("python")), ids=by_name)
