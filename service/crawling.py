@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import structlog
 
@@ -14,19 +13,18 @@ from crawler.identities.network_clients import OpenClients, clients_opener
 from crawler.lexicon_lookup import LexiconLookup
 from crawler.settings import CrawlSettings
 from crawler.tasks import CrawlTasks
-from feeds.serving.recipe_matcher import RecipeMatcher
 from indexer.event_numbering import EventRetention, event_numbering
 from indexer.index_writer import IndexWriter
 from indexer.search_drain import search_drain
 from network.http.policy import HostLimits
 from plc.lookup import MirrorLookup
 from search.engines.contract import SearchEngine
-from search.matches.match_pass import LogMatches, MatchPass
-from search.matches.saved_matcher import SavedMatcher
+from search.matches.match_pass import LogMatches
 from service.recipe_files import RecipeTask
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
 from service.runtime.search_engines import make_engine
+from service.standing_queries import standing_queries
 from storage.postgres.pool import Pool, open_pool
 from storage.private.private_store import PrivateStore
 from storage.records.interning import Interner
@@ -121,14 +119,6 @@ def open_write_side(config: Config, url: str, private_url: str) -> Iterator[Writ
                 ),
                 RecipeTask(config, pool, store, engine),
             )
-
-
-def standing_queries(config: Config, private: PrivateStore) -> MatchPass:
-    """Return saved searches and recipes, to be matched with drained records."""
-    return MatchPass(
-        partial(SavedMatcher, private),
-        partial(RecipeMatcher, private, config.provider_did),
-    )
 
 
 @contextmanager

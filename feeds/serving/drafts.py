@@ -29,6 +29,8 @@ def draft_feed(
     Candidates that are stored for a saved recipe are used, else the newest ones are
     searched now. Raises TooCostlyError. Holds no connection of the index meanwhile.
     """
+    if not compiled.matched:
+        return RecipeFeed(compiled, shared), True
     with pool.connection() as conn:
         fill = find_fill(conn, compiled.candidates)
     if fill is not None and fill.done_at is not None:

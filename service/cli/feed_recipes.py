@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from feeds.recipes.fields import InvalidRecipeError
 from feeds.recipes.parsing import parse_recipe
 from feeds.serving.backtest import MAX_DAYS
+from network.xrpc.reply import encode_json
 from service.cli.groups import AsJson, read_config
 from service.cli.provider_client import print_posts
 from service.cli.table import print_rows
 from service.operator_errors import ServiceError
 from service.recipe_files import check_name, read_text
-from service.recipe_reading import open_recipe
+
+if TYPE_CHECKING:
+    from service.recipe_reading import OpenRecipe
 
 _DAYS: Final = (
     "day",
@@ -35,6 +40,15 @@ Recipe = Annotated[
 Viewer = Annotated[
     str | None, typer.Option(help="Account that reads it, by DID or handle.")
 ]
+
+
+@contextmanager
+def _open(recipe: str, viewer: str | None) -> Iterator[OpenRecipe]:
+    # Half of the program, which `feed list` and `feed check` do not need.
+    from service.recipe_reading import open_recipe
+
+    with open_recipe(read_config(), recipe, viewer) as opened:
+        yield opened
 
 
 def check(
@@ -72,11 +86,11 @@ def preview(
     as_json: AsJson = False,
 ) -> None:
     """Show a page exactly as it is served."""
-    with open_recipe(read_config(), recipe, viewer) as opened:
+    with _open(recipe, viewer) as opened:
         page = opened.preview(limit, cursor, skeleton=skeleton)
         reasons = [] if page["feed"] else opened.explain_empty()
     if skeleton:
-        print(json.dumps(page, ensure_ascii=False))
+        print(encode_json(page).decode())
     else:
         print_posts([item["post"] for item in page["feed"]], as_json=as_json)
     for reason in reasons:
@@ -90,7 +104,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say why a post is in a feed at its rank, or why it is not."""
-    with open_recipe(read_config(), recipe, viewer) as opened:
+    with _open(recipe, viewer) as opened:
         found = opened.explain(uri)
     if as_json:
         print(json.dumps(asdict(found), ensure_ascii=False))
@@ -107,6 +121,6 @@ def backtest(
     as_json: AsJson = False,
 ) -> None:
     """Replay the first page of past hours, with today's counts."""
-    with open_recipe(read_config(), recipe, viewer) as opened:
+    with _open(recipe, viewer) as opened:
         rows = [asdict(day) for day in opened.backtest(days)]
     print_rows(rows, _DAYS, as_json=as_json)

@@ -21,10 +21,10 @@ from service.cli.groups import AsJson, make_group, read_config
 from service.cli.progress import Report
 from service.cli.provider_client import print_posts, query_provider
 from service.cli.table import print_rows
-from service.crawling import standing_queries
 from service.operator_errors import ConfigError, ServiceError
 from service.runtime.databases import INDEX, PRIVATE, open_database, open_existing
 from service.runtime.search_engines import make_engine
+from service.standing_queries import standing_queries
 from storage.postgres.pool import Conn, open_pool
 from storage.private.private_store import PrivateStore
 
