@@ -87,4 +87,4 @@ class Moments:
         with self._lock:
             known = self._moments.get(feed)
             if known is not None and moment > known.settled:
-                known.settled = moment
+                known.settled, known.pending = moment, 0

@@ -89,7 +89,7 @@ def explain_empty(
         for reason in (*chunk.left_out.values(), *faults.values()):
             kind = reason.partition(":")[0]
             counts[kind] = counts.get(kind, 0) + 1
-    reasons = [f"{n} posts are left out: {kind}" for kind, n in sorted(counts.items())]
+    reasons = [f"left out by {kind}: {n}" for kind, n in sorted(counts.items())]
     if counts:
         return reasons
     return [*_source_faults(conn, feed, plan, stored)] or [
@@ -150,7 +150,9 @@ def _why_absent(
         yield "the record was deleted, or it has no text that the index reads"
         return
     if document.sort_at < plan.streams.oldest:
-        yield f"older than the window of {compiled.recipe.window.days} days"
+        hours = compiled.recipe.window.total_seconds() / 3600
+        span = f"{hours / 24:g} days" if hours >= 48 else f"{hours:g} hours"
+        yield f"older than the window of {span}"
         return
     seen = Seen(document)
     if compiled.holds is not None and not compiled.holds(seen):
