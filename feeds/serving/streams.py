@@ -68,7 +68,7 @@ class Decisions:
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """What the streams of one request are read from."""
+    """The parts that the streams of one request are read from."""
 
     compiled: CompiledRecipe
     viewer: int | None

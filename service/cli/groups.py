@@ -28,7 +28,7 @@ GROUPS: Final = {
     "host": "List, add, remove, ban, limit or recrawl hosts.",
     "scope": "Show, change or estimate what is indexed.",
     "search": "Search through the running provider, or rebuild its index.",
-    "feed": "List the feeds this provider serves, or read one.",
+    "feed": "Check, preview and explain feeds, list them, or read one.",
     "lexicon": "List, add or look up lexicons of other records.",
     "did": "Create or update the provider's did:plc.",
     "private": "Export or delete the private state of an account.",
