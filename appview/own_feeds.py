@@ -49,6 +49,7 @@ def own_records(service_did: str) -> dict[str, OwnRecord]:
             "did": service_did,
             "displayName": feed.display_name,
             "description": feed.description,
+            **({"acceptsInteractions": True} if feed.uses_feedback else {}),
             "createdAt": CREATED_AT.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         }
         uri = f"at://{service_did}/{FEED_GENERATOR}/{name}"

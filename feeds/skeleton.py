@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from feeds.feedback import NO_FEEDBACK, Feedback
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
+
+if TYPE_CHECKING:
+    from feeds.for_you.co_likes import CoLikes
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,21 +19,29 @@ class FeedRequest:
     """A request for at most `limit` entries after the keyset `after`.
 
     `viewer` is an actor id, None without a signed-in account. A keyset holds plain
-    values, as the algorithm gave them with an entry.
+    values, as the algorithm gave them with an entry. `feedback` is read for feeds with
+    `uses_feedback` only. `co_likes` are the likes in memory, None outside a provider.
     """
 
     viewer: int | None
     limit: int
     after: list[Any] | None = None
+    feedback: Feedback = NO_FEEDBACK
+    co_likes: CoLikes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SkeletonItem:
-    """A post, with its repost or as a pinned post."""
+    """A post, with its repost or as a pinned post.
+
+    `feed_context` is the reason in a short form; clients send it back with
+    interactions.
+    """
 
     post: Address
     repost: Address | None = None
     pinned: bool = False
+    feed_context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +60,8 @@ class ViewerRequiredError(Exception):
 class Algorithm:
     """A feed: record key, texts and algorithm.
 
-    `build` returns entries in order, fewer than the limit at the end of the feed.
+    `build` returns entries in order, fewer than the limit at the end of the feed. With
+    `uses_feedback`, clients send interactions and requests carry feedback.
     """
 
     name: str
@@ -56,3 +69,4 @@ class Algorithm:
     description: str
     build: Callable[[Conn, FeedRequest], list[SkeletonEntry]]
     personal: bool = False
+    uses_feedback: bool = False

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, replace
+from secrets import token_hex
+from time import perf_counter
+from typing import Any, Final
 
 from appview.hydration.state import State
 from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
-from appview.pipeline import Params
+from appview.pipeline import BlockingMethod, Params
 from appview.rules import Place, shown_items
-from appview.session import Session
+from appview.session import RequestContext, Session
 from appview.skeletons.generators import find_algorithm
 from appview.views.post import feed_view_post
+from feeds.feedback import NO_FEEDBACK, Feedback
+from feeds.registry import FEEDS
 from feeds.skeleton import FeedRequest, SkeletonItem, ViewerRequiredError
 from network.xrpc.server import AuthMode, XrpcError
+from protocol.syntax import is_did, parse_at_uri
+from storage.private.feed_feedback import load_told
 
+MAX_NAME: Final = 60
+"""Characters of a feed's name in the name of an answer."""
 Rules = Callable[[State, Page[SkeletonItem]], list[SkeletonItem]]
 
 
@@ -31,13 +40,64 @@ def feed_pages(
     """Return the pages of a feed or timeline."""
     return RowPages(
         source,
-        Steps(
-            hydrate=lambda state, page: state.load_feed(page.items),
-            rules=rules,
-            present=present_feed,
-        ),
+        replace(FEED_STEPS, rules=rules),
         auth=auth,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFeedPages(BlockingMethod):
+    """Pages of a feed of this provider, counted, with the reader's feedback."""
+
+    pages: RowPages[SkeletonItem]
+    auth: AuthMode = "optional"
+
+    def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
+        started = perf_counter()
+        # While no connection of the index is held.
+        context.feedback = load_feedback(context, params["feed"])
+        body = self.pages.run(context, params)
+        context.app.feed_counters.count_page(
+            params["feed"],
+            context.viewer_did,
+            len(body["feed"]),
+            perf_counter() - started,
+        )
+        return body
+
+
+def load_feedback(context: RequestContext, feed: str) -> Feedback:
+    """Return the feedback of the reader, if the feed uses it."""
+    algorithm = FEEDS.get(str(parse_at_uri(feed).rkey))
+    did = context.viewer_did
+    if algorithm is None or not algorithm.uses_feedback:
+        return NO_FEEDBACK
+    if did is None or not is_did(did):
+        return NO_FEEDBACK
+    account = context.app.vault.account(did)
+    with context.app.private.read() as conn:
+        told = load_told(conn, account)
+    return Feedback(account, told.seen, told.less, told.more)
+
+
+def request_id(params: Params) -> str:
+    """Return the name of an answer: clients send it back with interactions."""
+    name = params["feed"].rsplit("/", 1)[-1]
+    return f"{name[:MAX_NAME]}.{token_hex(6)}"
+
+
+def present_own_feed(
+    state: State, page: Page[SkeletonItem], params: Params
+) -> dict[str, Any]:
+    """Return the JSON of a feed of this provider, with the reason of each item."""
+    name = request_id(params)
+    feed = []
+    for item in page.items:
+        entry = feed_view_post(state, item)
+        if item.feed_context:
+            entry["feedContext"] = item.feed_context
+        feed.append(entry | {"reqId": name})
+    return {"feed": feed}
 
 
 def present_feed(state: State, page: Page[SkeletonItem], _: Params) -> dict[str, Any]:
@@ -54,7 +114,13 @@ def own_feed(session: Session, params: Params) -> Source[SkeletonItem]:
         )
 
     def fetch(after: Keyset | None, limit: int) -> list[Entry[SkeletonItem]]:
-        request = FeedRequest(session.viewer_actor, limit, after)
+        request = FeedRequest(
+            session.viewer_actor,
+            limit,
+            after,
+            feedback=session.context.feedback,
+            co_likes=session.app.co_likes,
+        )
         try:
             entries = algorithm.build(session.conn, request)
         except ViewerRequiredError as error:
@@ -62,3 +128,11 @@ def own_feed(session: Session, params: Params) -> Source[SkeletonItem]:
         return [Entry(entry.item, entry.keyset) for entry in entries]
 
     return Source(fetch)
+
+
+FEED_STEPS: Final[Steps[SkeletonItem]] = Steps(
+    hydrate=lambda state, page: state.load_feed(page.items),
+    rules=_shown,
+    present=present_feed,
+)
+"""Steps of all feeds."""

@@ -15,6 +15,7 @@ from storage.postgres.pool import Conn
 from storage.records.addresses import Address
 
 CANDIDATES = 5_000
+_BEST = 2**62
 _POST = COLLECTION_IDS[FEED_POST]
 
 
@@ -50,6 +51,12 @@ def build(conn: Conn, request: FeedRequest) -> list[SkeletonEntry]:
         )
         for actor, rkey, score in rows
     ]
+
+
+def posts_at(conn: Conn, until: int, limit: int) -> list[Address]:
+    """Return popular posts as of a time in microseconds since 1970."""
+    entries = build(conn, FeedRequest(None, limit, [_BEST, 0, 0, until]))
+    return [entry.item.post for entry in entries]
 
 
 FEED = Algorithm(

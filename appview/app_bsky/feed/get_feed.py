@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Final
 from urllib.parse import unquote
@@ -10,10 +11,9 @@ from appview.app import AppView
 from appview.paging import RowPages
 from appview.pipeline import Handler
 from appview.session import context_of
-from appview.shapes.feed import feed_pages, own_feed
+from appview.shapes.feed import FEED_STEPS, OwnFeedPages, own_feed, present_own_feed
 from appview.shapes.foreign_feed import foreign_feed
 from appview.skeletons.generators import ForeignFeed, find_algorithm, find_foreign_feed
-from feeds.skeleton import SkeletonItem
 from network.server.admission import resting
 from network.xrpc.server import AuthMode, Call, Reply, XrpcError, XrpcServer
 
@@ -21,7 +21,9 @@ _FORWARDED_HEADERS: Final = ("accept-language", "x-bsky-topics")
 MAX_FOREIGN_PAGES: Final = 3
 """Pages fetched for one answer while the rules hide all of their items."""
 
-OWN_FEED: Final[RowPages[SkeletonItem]] = feed_pages(own_feed)
+OWN_FEED: Final = OwnFeedPages(
+    RowPages(own_feed, replace(FEED_STEPS, present=present_own_feed))
+)
 
 
 class _GetFeed:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from appview.hydration.state import State
 from appview.paging import Page, RowPages, Steps
 from appview.pipeline import Params
-from appview.shapes.feed import own_feed
+from appview.shapes.feed import OwnFeedPages, own_feed, request_id
 from feeds.skeleton import SkeletonItem
 from storage.records.addresses import Address
 
@@ -32,17 +32,19 @@ def _named(state: State, page: Page[SkeletonItem]) -> list[SkeletonItem]:
     ]
 
 
-def _present(state: State, page: Page[SkeletonItem], _: Params) -> dict[str, Any]:
+def _present(state: State, page: Page[SkeletonItem], params: Params) -> dict[str, Any]:
     feed: list[dict[str, Any]] = []
     for item in page.items:
         entry: dict[str, Any] = {"post": state.uris[item.post]}
         if item.repost is not None:
             reposted = state.uris[item.repost]
             entry["reason"] = {"$type": SKELETON_REPOST, "repost": reposted}
+        if item.feed_context:
+            entry["feedContext"] = item.feed_context
         feed.append(entry)
-    return {"feed": feed}
+    return {"feed": feed, "reqId": request_id(params)}
 
 
-METHOD: Final[RowPages[SkeletonItem]] = RowPages(
-    own_feed, Steps(hydrate=_name, rules=_named, present=_present)
+METHOD: Final = OwnFeedPages(
+    RowPages(own_feed, Steps(hydrate=_name, rules=_named, present=_present))
 )
