@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from feeds.algorithms import following, latest, popular
-from feeds.for_you.feed import FEED as FOR_YOU
+from feeds.for_you.for_you_feed import FEED as FOR_YOU
 from feeds.skeleton import Algorithm
 
 FEEDS: dict[str, Algorithm] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -47,6 +49,15 @@ class FeedUpkeep:
         self._clean_at = max(self._clean_at, now + _CLEAN_EVERY)
 
 
-def start_upkeep(app: AppView) -> PollingThread:
-    """Return the thread; its context manager starts it."""
-    return PollingThread("feed_upkeep", FeedUpkeep(app).work, poll_s=_POLL_S)
+@contextmanager
+def feed_upkeep(app: AppView) -> Iterator[FeedUpkeep]:
+    """Run the thread. At the end the last counts are written."""
+    upkeep = FeedUpkeep(app)
+    with PollingThread("feed_upkeep", upkeep.work, poll_s=_POLL_S):
+        try:
+            yield upkeep
+        finally:
+            # A process must not end a minute later for a load that nobody needs.
+            app.co_likes.stop()
+    with suppress(psycopg.Error):
+        upkeep.write_statistics()

@@ -43,7 +43,7 @@ from network.xrpc.server import THREADS, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.identity.did_document import LABEL_KEY, MULTIKEY_TYPE
 from protocol.lexicon import Catalog
-from service.feed_upkeep import start_upkeep
+from service.feed_upkeep import feed_upkeep
 from service.moderation import Moderation
 from service.outgoing import make_fetcher, make_resolver
 from service.pushes import make_pusher
@@ -336,7 +336,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        with resources, pusher, start_upkeep(app):
+        with resources, pusher, feed_upkeep(app):
             async with fetcher, image_fetcher:
                 yield
 

@@ -23,7 +23,8 @@ def build(conn: Conn, request: FeedRequest) -> list[SkeletonEntry]:
     """Return entries scored at the time of the first page, so that places hold."""
     after = request.after
     frozen = from_micros(after[3]) if after else datetime.now(UTC)
-    # float8 throughout: untyped numbers are numeric, and ten times slower.
+    # float8 throughout: untyped numbers are numeric, and ten times slower. OFFSET keeps
+    # PostgreSQL from reading the counts of all posts for a hash join.
     keyset = "WHERE (score, actor, rkey) < (%s, %s, %s)" if after else ""
     rows = conn.execute(
         f"""
@@ -37,7 +38,10 @@ def build(conn: Conn, request: FeedRequest) -> list[SkeletonEntry]:
                 SELECT actor, rkey, sort_at FROM post
                 WHERE sort_at <= %s
                 ORDER BY sort_at DESC, actor DESC, rkey DESC LIMIT %s
-            ) p JOIN post_stats s USING (actor, rkey)
+            ) p CROSS JOIN LATERAL (
+                SELECT * FROM post_stats s
+                WHERE s.actor = p.actor AND s.rkey = p.rkey OFFSET 0
+            ) s
             WHERE s.likes + s.reposts + s.replies + s.quotes > 0
         ) scored {keyset}
         ORDER BY score DESC, actor DESC, rkey DESC LIMIT %s

@@ -12,7 +12,12 @@ from feeds.algorithms import popular
 from feeds.feedback import Feedback
 from feeds.for_you.formula import Taste, find_co_likers, liked_by, score_posts
 from feeds.for_you.like_graph import LikeGraph
-from feeds.for_you.like_reader import MAX_NEW, add_new_likes, load_graph
+from feeds.for_you.like_reader import (
+    MAX_NEW,
+    LoadStoppedError,
+    add_new_likes,
+    load_graph,
+)
 from feeds.for_you.parameters import PUBLISHED, Parameters
 from feeds.for_you.rankings import (
     HeldRankings,
@@ -53,16 +58,33 @@ class CoLikes:
         """The time of the last read, in seconds since 1970."""
         self._loaded_at = 0
         self._clock = clock
+        self._reading: Conn | None = None
+        self._stopped = False
         self._held = HeldRankings()
+        self._popular_then: tuple[int, list[Address]] = (0, [])
 
     def refresh(self, pool: Pool) -> bool:
         """Read new likes, or all of them if it is time; return False.
 
         Raises psycopg.Error.
         """
-        with pool.connection() as conn:
-            self.read(conn)
+        try:
+            with pool.connection() as conn:
+                self._reading = conn
+                if not self._stopped:
+                    self.read(conn)
+        except LoadStoppedError:
+            log.info("likes_load_stopped")
+        finally:
+            self._reading = None
         return False
+
+    def stop(self) -> None:
+        """End a running `refresh` soon, with psycopg.Error or an early return."""
+        self._stopped = True
+        conn = self._reading
+        if conn is not None:
+            conn.cancel()
 
     def read(self, conn: Conn) -> None:
         """Read new likes, or all of them if it is time, on one connection."""
@@ -76,7 +98,9 @@ class CoLikes:
             self.read_until = now
             return
         started = time.monotonic()
-        self.graph = graph = load_graph(conn, now, self.parameters)
+        self.graph = graph = load_graph(
+            conn, now, self.parameters, lambda: self._stopped
+        )
         self.read_until = self._loaded_at = now
         log.info(
             "likes_loaded", likes=graph.size, seconds=round(time.monotonic() - started)
@@ -183,11 +207,11 @@ class CoLikes:
         self, conn: Conn, viewer: int | None, until: int, unwanted: set[Address]
     ) -> list[Place]:
         """Return popular posts of the time as places behind all others."""
-        posts = [
-            post
-            for post in popular.posts_at(conn, until, _POPULAR)
-            if post not in unwanted
-        ]
+        made_at, found = self._popular_then
+        if made_at != until:
+            found = popular.posts_at(conn, until, _POPULAR)
+            self._popular_then = (until, found)
+        posts = [post for post in found if post not in unwanted]
         shown = find_candidates(conn, viewer, posts, until, self.parameters.window_s)
         return [
             Place(-number, post.actor, post.rkey, 0)

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from heapq import nlargest
 from operator import itemgetter
 from typing import Final
@@ -26,7 +27,7 @@ _NEWEST: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """What is known of a viewer at a time: posts by their numbers in the graph.
+    """Likes and feedback of a viewer at a time: posts by their numbers in the graph.
 
     `until` is in seconds since the graph's beginning. `less` are posts of which the
     viewer wants to see less, `more` count as likes.
@@ -125,23 +126,40 @@ def _sum_paths(
     graph: LikeGraph, taste: Taste, co_likers: CoLikers, p: Parameters
 ) -> dict[int, int]:
     """Return by post: number of co-likers in the high bits, sum of weights below."""
+    # A post is not younger than the like of it: older likes are of no candidate.
+    walked, steps = _walk(graph, taste.until, co_likers, p.window_s, p)
+    if steps > p.steps:
+        # The oldest likes lead to posts with the least score.
+        window = max(p.half_life_s, p.window_s * p.steps // steps)
+        walked, _ = _walk(graph, taste.until, co_likers, window, p)
     sums: dict[int, int] = {}
     known = sums.get
     steps = 0
-    likes_of = graph.likes_of
-    until, most = taste.until, p.likes
-    after = max(-1, until - p.window_s)
-    for actor, weight in co_likers.weights.items():
-        # A post is not younger than the like of it: older likes are of no candidate.
-        posts, count = likes_of(actor, until, most, after)
-        if posts:
-            step = weight // count + _PATH
-            for number in posts:
-                sums[number] = known(number, 0) + step
-            steps += len(posts)
-            if steps > p.steps:
-                break
+    for posts, step in walked:
+        for number in posts:
+            sums[number] = known(number, 0) + step
+        steps += len(posts)
+        if steps > p.steps:
+            break
     return sums
+
+
+def _walk(
+    graph: LikeGraph, until: int, co_likers: CoLikers, window_s: int, p: Parameters
+) -> tuple[list[tuple[Sequence[int], int]], int]:
+    """Return the posts that co-likers liked in a time, with what each path adds.
+
+    The second value is the number of paths.
+    """
+    found = []
+    steps = 0
+    after = max(-1, until - window_s)
+    for actor, weight in co_likers.weights.items():
+        posts, count = graph.likes_of(actor, until, p.likes, after)
+        if posts:
+            found.append((posts, weight // count + _PATH))
+            steps += len(posts)
+    return found, steps
 
 
 def _select(
@@ -181,8 +199,7 @@ def _roughly(
     """Return scores and numbers of posts, without the factors of their authors."""
     posted_at, until = graph.posted_at, taste.until
     oldest = until - p.window_s
-    powers = [float(n**p.path_exponent) for n in range(p.co_likers + 1)]
-    hours = [2.0 ** (-3600 * n / p.half_life_s) for n in range(p.window_s // 3600 + 1)]
+    powers, hours = _tables(p)
     return [
         (
             (total & _WEIGHT)
@@ -193,6 +210,14 @@ def _roughly(
         for number, total in items
         if oldest < posted_at[number] <= until
     ]
+
+
+@lru_cache(maxsize=4)
+def _tables(p: Parameters) -> tuple[list[float], list[float]]:
+    """Return the factors of a number of paths, and of an age in hours."""
+    powers = [float(n**p.path_exponent) for n in range(p.co_likers + 1)]
+    hours = [2.0 ** (-3600 * n / p.half_life_s) for n in range(p.window_s // 3600 + 1)]
+    return powers, hours
 
 
 def _via(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from feeds.for_you.like_graph import POST, LikeGraph
@@ -49,10 +49,20 @@ _BY_ACCOUNT: Final = """
 """
 
 
-def load_graph(conn: Conn, now: int, parameters: Parameters) -> LikeGraph:
+class LoadStoppedError(Exception):
+    """The process ends before all likes are read."""
+
+
+def load_graph(
+    conn: Conn,
+    now: int,
+    parameters: Parameters,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> LikeGraph:
     """Return the recent likes of the index: at most `max_likes`, the newest.
 
     `now` is in seconds since 1970. The connection needs a transaction of its own.
+    Raises LoadStoppedError.
     """
     since = _find_start(conn, now, parameters)
     graph = LikeGraph(since)
@@ -60,9 +70,9 @@ def load_graph(conn: Conn, now: int, parameters: Parameters) -> LikeGraph:
     conn.execute("SET LOCAL idle_in_transaction_session_timeout = '120s'")
     for made in (_POSTS, "ANALYZE liked_post", _NUMBERED, "ANALYZE numbered_like"):
         conn.execute(made.replace("%(since)s", str(since)))
-    for row in _stream(conn, "posts", _BY_POST):
+    for row in _stream(conn, "posts", _BY_POST, is_stopped):
         graph.put_post(*row)
-    for row in _stream(conn, "accounts", _BY_ACCOUNT):
+    for row in _stream(conn, "accounts", _BY_ACCOUNT, is_stopped):
         graph.put_account(*row)
     conn.execute("DROP TABLE liked_post, numbered_like")
     return graph
@@ -94,8 +104,12 @@ def _find_start(conn: Conn, now: int, parameters: Parameters) -> int:
     return since
 
 
-def _stream(conn: Conn, name: str, query: str) -> Iterator[tuple[int, Any, Any]]:
+def _stream(
+    conn: Conn, name: str, query: str, is_stopped: Callable[[], bool]
+) -> Iterator[tuple[int, Any, Any]]:
     with conn.cursor(name) as cursor:
-        cursor.itersize = _ROWS
         cursor.execute(query, binary=True)
-        yield from cursor
+        while rows := cursor.fetchmany(_ROWS):
+            if is_stopped():
+                raise LoadStoppedError
+            yield from rows

@@ -33,8 +33,8 @@ class Parameters:
     """Factor of a co-liker for each post of theirs of which the viewer saw too much."""
     less_author: float = 0.25
     """Factor of an author for each post of which the viewer saw too much."""
-    steps: int = 1_000_000
-    """Likes of co-likers that are read for a ranking, the strongest first."""
+    steps: int = 150_000
+    """Paths of a ranking. With more, older likes of co-likers do not count."""
     candidates: int = 750
     """The best posts that are looked up in the index."""
     results: int = 500

@@ -11,8 +11,8 @@ import pytest
 
 from feeds.feedback import Feedback
 from feeds.for_you.co_likes import CoLikes
-from feeds.for_you.explain import explain
-from feeds.for_you.feed import FEED
+from feeds.for_you.for_you_feed import FEED
+from feeds.for_you.for_you_reasons import explain
 from feeds.for_you.parameters import PUBLISHED
 from feeds.opt_outs import VISIBILITY_DECLARATION
 from feeds.skeleton import FeedRequest, SkeletonEntry
