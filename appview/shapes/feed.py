@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from secrets import token_hex
+from hashlib import sha256
 from time import perf_counter
 from typing import Any, Final
 
@@ -80,23 +80,32 @@ def load_feedback(context: RequestContext, feed: str) -> Feedback:
     return Feedback(account, told.seen, told.less, told.more)
 
 
-def request_id(params: Params) -> str:
-    """Return the name of an answer: clients send it back with interactions."""
+def request_id(
+    state: State, page: Page[SkeletonItem], params: Params
+) -> dict[str, str]:
+    """Return `{"reqId": …}` for a page with reasons: clients send it back.
+
+    The same page has the same id.
+    """
+    if not any(item.feed_context for item in page.items):
+        return {}
     name = params["feed"].rsplit("/", 1)[-1]
-    return f"{name[:MAX_NAME]}.{token_hex(6)}"
+    shown = "\n".join(state.uris[item.post] for item in page.items)
+    digest = sha256(shown.encode()).hexdigest()
+    return {"reqId": f"{name[:MAX_NAME]}.{digest[:12]}"}
 
 
 def present_own_feed(
     state: State, page: Page[SkeletonItem], params: Params
 ) -> dict[str, Any]:
     """Return the JSON of a feed of this provider, with the reason of each item."""
-    name = request_id(params)
+    named = request_id(state, page, params)
     feed = []
     for item in page.items:
-        entry = feed_view_post(state, item)
+        entry = feed_view_post(state, item) | named
         if item.feed_context:
             entry["feedContext"] = item.feed_context
-        feed.append(entry | {"reqId": name})
+        feed.append(entry)
     return {"feed": feed}
 
 

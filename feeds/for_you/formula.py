@@ -133,11 +133,13 @@ def _sum_paths(
         window = max(p.half_life_s, p.window_s * p.steps // steps)
         walked, _ = _walk(graph, taste.until, co_likers, window, p)
     sums: dict[int, int] = {}
-    known = sums.get
     steps = 0
     for posts, step in walked:
         for number in posts:
-            sums[number] = known(number, 0) + step
+            if number in sums:
+                sums[number] += step
+            else:
+                sums[number] = step
         steps += len(posts)
         if steps > p.steps:
             break

@@ -42,7 +42,7 @@ def _present(state: State, page: Page[SkeletonItem], params: Params) -> dict[str
         if item.feed_context:
             entry["feedContext"] = item.feed_context
         feed.append(entry)
-    return {"feed": feed, "reqId": request_id(params)}
+    return {"feed": feed, **request_id(state, page, params)}
 
 
 METHOD: Final = OwnFeedPages(
