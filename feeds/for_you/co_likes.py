@@ -199,7 +199,8 @@ class CoLikes:
             places = place_scored(graph, scored, times, until, p)
         if len(places) < p.min_results:
             unwanted = {place.post for place in places}
-            unwanted.update(find_addresses(conn, feedback.less).values())
+            less = [uri for uri, at in feedback.less.items() if at <= told]
+            unwanted.update(find_addresses(conn, less).values())
             places += self._popular(conn, viewer, until, unwanted)
         return Ranking(places, why)
 
