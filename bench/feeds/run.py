@@ -64,7 +64,7 @@ def run(
     """Measure feeds of a provider whose index has a week of likes.
 
     Each viewer reads For You once, which is the cost of a ranking, then its next page.
-    The floors of latencies are those of empty requests between them.
+    The floors of latencies are those of as many empty requests before them.
     """
     part = _QUICK if quick else 1
     viewers = max(4, _VIEWERS // part)
@@ -148,11 +148,10 @@ class _Calls:
         # The first viewer has a ranking already.
         loads.append(("for_you", [first_page(one) for one in self._viewers[1:]]))
         timed: dict[str, list[float]] = {}
-        empty: list[float] = []
         _send(self._url, loads[0][1][:_WARM_UP])
+        empty = _send(self._url, [lambda: (_HEALTH, {})] * requests)[0]
         for done, (name, sent) in enumerate(loads, 1):
-            timed[name], floors, bodies = _send(self._url, sent)
-            empty += floors
+            timed[name], bodies = _send(self._url, sent)
             if name == "for_you":
                 cursors = self._cursors(bodies)
             progress.count("feeds", done, len(loads) + 2)
@@ -160,13 +159,11 @@ class _Calls:
             partial(self.feed, _GET_FEED, "for-you", viewer, cursor)
             for viewer, cursor in cursors
         ]
-        timed["for_you_next"], floors, _ = _send(self._url, next_pages)
-        empty += floors
+        timed["for_you_next"], _ = _send(self._url, next_pages)
         again: list[Send] = [
             partial(self.feed, _SKELETON, "for-you", viewer) for viewer, _ in cursors
         ]
-        timed["skeleton_for_you"], floors, _ = _send(self._url, again)
-        empty += floors
+        timed["skeleton_for_you"], _ = _send(self._url, again)
         progress.count("feeds", len(loads) + 2, len(loads) + 2)
         return [
             Metric(
@@ -192,13 +189,8 @@ class _Calls:
         return found
 
 
-def _send(
-    url: str, requests: Sequence[Send]
-) -> tuple[list[float], list[float], list[bytes]]:
-    """Send requests over a few connections, each followed by an empty one.
-
-    Returns the seconds of both kinds, and the replies in order.
-    """
+def _send(url: str, requests: Sequence[Send]) -> tuple[list[float], list[bytes]]:
+    """Send requests over a few connections; return seconds, and replies in order."""
     with ThreadPoolExecutor(_CLIENTS) as threads:
         parts = list(
             threads.map(
@@ -206,28 +198,21 @@ def _send(
             )
         )
     bodies: list[bytes] = [b""] * len(requests)
-    for number, (_, _, replies) in enumerate(parts):
+    for number, (_, replies) in enumerate(parts):
         bodies[number::_CLIENTS] = replies
-    seconds = [one for part in parts for one in part[0]]
-    return seconds, [one for part in parts for one in part[1]], bodies
+    return [one for part in parts for one in part[0]], bodies
 
 
-def _send_all(
-    url: str, requests: Sequence[Send]
-) -> tuple[list[float], list[float], list[bytes]]:
+def _send_all(url: str, requests: Sequence[Send]) -> tuple[list[float], list[bytes]]:
     seconds: list[float] = []
-    empty: list[float] = []
     bodies: list[bytes] = []
     with closing(connect(url)) as connection:
         for make in requests:
             path, headers = make()
             started = time.perf_counter()
             bodies.append(get(connection, path, headers))
-            ended = time.perf_counter()
-            get(connection, _HEALTH)
-            seconds.append(ended - started)
-            empty.append(time.perf_counter() - ended)
-    return seconds, empty, bodies
+            seconds.append(time.perf_counter() - started)
+    return seconds, bodies
 
 
 def _memory(url: str) -> int:

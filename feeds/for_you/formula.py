@@ -22,7 +22,8 @@ ONE: Final = 1 << 43
 """The weight of all paths of a viewer together."""
 _PATH: Final = 1 << 44
 _WEIGHT: Final = _PATH - 1
-_NEWEST: Final = 100
+_NEWEST: Final = 20
+"""Likers of a post that are looked at first for its reason."""
 
 
 @dataclass(frozen=True, slots=True)

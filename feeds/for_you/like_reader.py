@@ -66,7 +66,7 @@ def load_graph(
     """
     since = _find_start(conn, now, parameters)
     graph = LikeGraph(since)
-    conn.execute("SET LOCAL work_mem = '256MB'")
+    conn.execute("SET LOCAL work_mem = '512MB'")
     conn.execute("SET LOCAL idle_in_transaction_session_timeout = '120s'")
     for made in (_POSTS, "ANALYZE liked_post", _NUMBERED, "ANALYZE numbered_like"):
         conn.execute(made.replace("%(since)s", str(since)))

@@ -33,9 +33,9 @@ class Parameters:
     """Factor of a co-liker for each post of theirs of which the viewer saw too much."""
     less_author: float = 0.25
     """Factor of an author for each post of which the viewer saw too much."""
-    steps: int = 150_000
+    steps: int = 80_000
     """Paths of a ranking. With more, older likes of co-likers do not count."""
-    candidates: int = 750
+    candidates: int = 600
     """The best posts that are looked up in the index."""
     results: int = 500
     """Posts of a ranking."""
