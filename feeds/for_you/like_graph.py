@@ -41,21 +41,36 @@ class LikeGraph:
         self._rkeys = array("q")
         self._likers: list[array[int]] = []
         self._posts: dict[int, tuple[array[int], array[int]]] = {}
+        self._staged: dict[int, array[int]] = {}
 
     def put_post(self, author: int, rkey: int, likers: bytes) -> None:
         """Add the next post with its likes, packed and in order: time, account.
 
-        Each is an int8 in network byte order, with the time in the high half.
+        Each is an int8 in network byte order, with the time in the high half. `finish`
+        makes them visible.
         """
-        number = len(self._authors)
         found = _unpack("q", likers)
-        self.size += len(found)
-        self._new_post(author, rkey, found[0] >> _ID_BITS)
+        number = self._new_post(author, rkey, found[0] >> _ID_BITS)
         self._likers[number] = found[-LIKERS_KEPT:]
+        self.size += len(found)
+        staged = self._staged
+        for entry in found:
+            actor = entry & _ID_MASK
+            if actor in staged:
+                staged[actor].append(entry - actor + number)
+            else:
+                staged[actor] = array("q", (entry - actor + number,))
 
-    def put_account(self, actor: int, posts: bytes, times: bytes) -> None:
-        """Add the likes of an account: packed numbers of posts and their times."""
-        self._posts[actor] = (_unpack("i", posts), _unpack("i", times))
+    def finish(self) -> None:
+        """Put the likes of each account in order of time."""
+        staged = self._staged
+        while staged:
+            actor, entries = staged.popitem()
+            ordered = sorted(entries)
+            self._posts[actor] = (
+                array("i", [entry & _ID_MASK for entry in ordered]),
+                array("i", [entry >> _ID_BITS for entry in ordered]),
+            )
 
     def add(self, actor: int, author: int, rkey: int, at: int) -> bool:
         """Add a like at seconds since 1970; return False if it is known."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from feeds.for_you.like_graph import POST, LikeGraph
 from feeds.for_you.parameters import Parameters
@@ -24,28 +24,19 @@ _CONDITION: Final = (
 _OF_POSTS: Final = f"FROM {_LIKES} {_CONDITION}"
 # A float: exact to the second, and a quarter of the cost of a numeric.
 _SECONDS: Final = "floor(date_part('epoch', sort_at))::int8"
-# PostgreSQL numbers the posts and packs the likes: a step in Python for each account
-# and each post, not for each like.
-_POSTS: Final = f"""
-    CREATE TEMPORARY TABLE liked_post ON COMMIT DROP AS
-    SELECT target_actor, target_rkey, (row_number() OVER () - 1)::int4 AS number
-    FROM (SELECT DISTINCT target_actor, target_rkey {_OF_POSTS}) AS liked
+# PostgreSQL packs the likes of each post: Python reads a row for each post.
+_BY_POST: Final = f"""
+    SELECT target_actor, target_rkey, string_agg(int8send(at << 32 | actor), '') FROM (
+        SELECT target_actor, target_rkey, actor, {_SECONDS} - %(since)s AS at
+        {_OF_POSTS} ORDER BY target_rkey, target_actor, at, actor
+    ) AS liked GROUP BY target_rkey, target_actor
 """
-_NUMBERED: Final = f"""
-    CREATE TEMPORARY TABLE numbered_like ON COMMIT DROP AS
-    SELECT actor, number, ({_SECONDS} - %(since)s)::int4 AS at
-    FROM {_LIKES} JOIN liked_post USING (target_actor, target_rkey) {_CONDITION}
-"""
-_BY_POST: Final = """
-    SELECT p.target_actor, p.target_rkey, packed.likers FROM (
-        SELECT number, string_agg(int8send(at::int8 << 32 | actor), '') AS likers
-        FROM (SELECT * FROM numbered_like ORDER BY number, at, actor) AS l
-        GROUP BY number
-    ) AS packed JOIN liked_post p USING (number) ORDER BY number
-"""
-_BY_ACCOUNT: Final = """
-    SELECT actor, string_agg(int4send(number), ''), string_agg(int4send(at), '')
-    FROM (SELECT * FROM numbered_like ORDER BY actor, at, number) AS l GROUP BY actor
+# All rows are read: reading them by the index of targets would be slower by far.
+_SETTINGS: Final = """
+    SET LOCAL work_mem = '512MB';
+    SET LOCAL cursor_tuple_fraction = 1;
+    SET LOCAL enable_indexscan = off;
+    SET LOCAL idle_in_transaction_session_timeout = '120s'
 """
 
 
@@ -66,15 +57,15 @@ def load_graph(
     """
     since = _find_start(conn, now, parameters)
     graph = LikeGraph(since)
-    conn.execute("SET LOCAL work_mem = '512MB'")
-    conn.execute("SET LOCAL idle_in_transaction_session_timeout = '120s'")
-    for made in (_POSTS, "ANALYZE liked_post", _NUMBERED, "ANALYZE numbered_like"):
-        conn.execute(made.replace("%(since)s", str(since)))
-    for row in _stream(conn, "posts", _BY_POST, is_stopped):
-        graph.put_post(*row)
-    for row in _stream(conn, "accounts", _BY_ACCOUNT, is_stopped):
-        graph.put_account(*row)
-    conn.execute("DROP TABLE liked_post, numbered_like")
+    conn.execute(_SETTINGS)
+    with conn.cursor("likes") as cursor:
+        cursor.execute(_BY_POST, {"since": since}, binary=True)
+        while rows := cursor.fetchmany(_ROWS):
+            if is_stopped():
+                raise LoadStoppedError
+            for row in rows:
+                graph.put_post(*row)
+    graph.finish()
     return graph
 
 
@@ -102,14 +93,3 @@ def _find_start(conn: Conn, now: int, parameters: Parameters) -> int:
         if total > parameters.max_likes:
             return int(hour) + 3600
     return since
-
-
-def _stream(
-    conn: Conn, name: str, query: str, is_stopped: Callable[[], bool]
-) -> Iterator[tuple[int, Any, Any]]:
-    with conn.cursor(name) as cursor:
-        cursor.execute(query, binary=True)
-        while rows := cursor.fetchmany(_ROWS):
-            if is_stopped():
-                raise LoadStoppedError
-            yield from rows

@@ -85,7 +85,7 @@ def test_counts_are_written_while_likes_cannot_be_read(app: Any, pool: Pool) -> 
 def test_end_does_not_wait_for_a_load(
     app: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(like_reader, "_POSTS", "SELECT pg_sleep(250)")
+    monkeypatch.setattr(like_reader, "_BY_POST", "SELECT pg_sleep(250)")
     with feed_upkeep(app):
         wait_for(lambda: app.co_likes._reading is not None)
         time.sleep(0.2)
