@@ -33,11 +33,11 @@ class Parameters:
     """Factor of a co-liker for each post of theirs of which the viewer saw too much."""
     less_author: float = 0.25
     """Factor of an author for each post of which the viewer saw too much."""
-    steps: int = 80_000
+    steps: int = 40_000
     """Paths of a ranking. With more, older likes of co-likers do not count."""
-    candidates: int = 600
+    candidates: int = 400
     """The best posts that are looked up in the index."""
-    results: int = 500
+    results: int = 300
     """Posts of a ranking."""
     settle_s: int = 60
     """Seconds after which all serving processes know a like."""

@@ -20,7 +20,7 @@ from storage.records.addresses import Address
 from storage.records.links import partition_of
 
 MAX_HELD: Final = 2_000
-"""Rankings held in memory, of about 20 kB each."""
+"""Rankings held in memory, of about 12 kB each."""
 HELD_S: Final = 900.0
 """Seconds that a ranking is held."""
 _MICROS: Final = 1_000_000
