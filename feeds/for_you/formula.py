@@ -22,6 +22,7 @@ ONE: Final = 1 << 43
 """The weight of all paths of a viewer together."""
 _PATH: Final = 1 << 44
 _WEIGHT: Final = _PATH - 1
+_SAMPLE: Final = 200
 _NEWEST: Final = 20
 """Likers of a post that are looked at first for its reason."""
 
@@ -127,15 +128,20 @@ def _sum_paths(
     graph: LikeGraph, taste: Taste, co_likers: CoLikers, p: Parameters
 ) -> dict[int, int]:
     """Return by post: number of co-likers in the high bits, sum of weights below."""
-    # A post is not younger than the like of it: older likes are of no candidate.
-    walked, steps = _walk(graph, taste.until, co_likers, p.window_s, p)
-    if steps > p.steps:
-        # The oldest likes lead to posts with the least score.
-        window = max(p.half_life_s, p.window_s * p.steps // steps)
-        walked, _ = _walk(graph, taste.until, co_likers, window, p)
+    # A post is not younger than the like of it: older likes are of no candidate. With
+    # too many paths, the oldest likes lead to posts with the least score.
+    window = p.window_s
+    paths = _estimate_paths(graph, taste.until, co_likers, p)
+    if paths > p.steps:
+        window = max(p.half_life_s, window * p.steps // paths)
+    after = max(-1, taste.until - window)
     sums: dict[int, int] = {}
     steps = 0
-    for posts, step in walked:
+    for actor, weight in co_likers.weights.items():
+        posts, count = graph.likes_of(actor, taste.until, p.likes, after)
+        if not posts:
+            continue
+        step = weight // count + _PATH
         for number in posts:
             if number in sums:
                 sums[number] += step
@@ -147,22 +153,16 @@ def _sum_paths(
     return sums
 
 
-def _walk(
-    graph: LikeGraph, until: int, co_likers: CoLikers, window_s: int, p: Parameters
-) -> tuple[list[tuple[Sequence[int], int]], int]:
-    """Return the posts that co-likers liked in a time, with what each path adds.
-
-    The second value is the number of paths.
-    """
-    found = []
-    steps = 0
-    after = max(-1, until - window_s)
-    for actor, weight in co_likers.weights.items():
-        posts, count = graph.likes_of(actor, until, p.likes, after)
-        if posts:
-            found.append((posts, weight // count + _PATH))
-            steps += len(posts)
-    return found, steps
+def _estimate_paths(
+    graph: LikeGraph, until: int, co_likers: CoLikers, p: Parameters
+) -> int:
+    """Return about the number of paths, from the likes of a few co-likers."""
+    after = max(-1, until - p.window_s)
+    actors = [*co_likers.weights]
+    every = 1 + len(actors) // _SAMPLE
+    sampled = actors[::every]
+    likes = sum(len(graph.likes_of(one, until, p.likes, after)[0]) for one in sampled)
+    return likes * len(actors) // max(1, len(sampled))
 
 
 def _select(
