@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from appview.network_reads import NetworkReads, Offline
 from appview.takedowns import TakedownCache
+from feeds.feed_counters import FeedCounters
+from feeds.for_you.co_likes import CoLikes
 from feeds.served_feeds import ServedFeeds
 from network.server.shared_buckets import SharedBuckets
 from network.server.spool import Spooler
@@ -114,5 +116,9 @@ class AppView:
     """The rate limits that all processes behind one port have in common."""
     keeps_events: bool = False
     """True if there is an event log for streams."""
+    co_likes: CoLikes = field(default_factory=CoLikes)
+    """The likes in memory, for personal feeds; empty until they are read."""
+    feed_counters: FeedCounters = field(default_factory=FeedCounters)
+    """Statistics of the feeds, until they are written."""
     network: NetworkReads = field(default_factory=Offline)
     """Reads beyond the index."""

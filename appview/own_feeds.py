@@ -43,11 +43,12 @@ class OwnRecord:
 
 def own_records(session: Session) -> dict[str, OwnRecord]:
     """Return the generator records of the provider, by record key."""
-    return _make_records(session.feeds, session.app.service_did)
+    return make_records(session.feeds, session.app.service_did)
 
 
 @lru_cache(maxsize=8)
-def _make_records(feeds: FeedSet, service_did: str) -> dict[str, OwnRecord]:
+def make_records(feeds: FeedSet, service_did: str) -> dict[str, OwnRecord]:
+    """Return the generator records of feeds, by record key."""
     records = {}
     for name, served in feeds.own.items():
         feed = served.algorithm

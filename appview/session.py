@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from appview.app import AppView
 from appview.labelers import ACCEPT_LABELERS, CONTENT_LABELERS, Labelers, parse_labelers
+from feeds.feedback import NO_FEEDBACK, Feedback
 from feeds.served_feeds import FeedSet
 from network.xrpc.server import Call, XrpcError
 from protocol.syntax import is_did
@@ -50,6 +51,8 @@ class RequestContext:
     """The revision of the viewer's repo, known once a session was opened."""
     taken_down: TakenDown = NONE_TAKEN_DOWN
     """Takedowns at the time of the last session."""
+    feedback: Feedback = NO_FEEDBACK
+    """The viewer's feedback, for feeds that use it."""
     _private: PrivateState | None = None
     _feeds: FeedSet | None = None
 

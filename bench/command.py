@@ -28,6 +28,7 @@ _MODULES: Final = {
     "relevance": "relevance.run",
     "search": "search.run",
     "matches": "search.matches",
+    "feeds": "feeds.run",
 }
 # Options of the benchmarks.
 _TAKES: Final = {
@@ -36,6 +37,7 @@ _TAKES: Final = {
     "serve": ("posts",),
     "search": ("posts",),
     "relevance": ("page", "failures"),
+    "feeds": ("readers", "likes"),
 }
 
 
@@ -50,6 +52,7 @@ class BenchName(StrEnum):
     SEARCH = "search"
     RELEVANCE = "relevance"
     MATCHES = "matches"
+    FEEDS = "feeds"
 
 
 class _Silence:
@@ -80,6 +83,10 @@ def bench(
     posts: Annotated[
         int, typer.Option(min=0, help="Number of posts that are searched or shown.")
     ] = 0,
+    readers: Annotated[
+        int, typer.Option(min=0, help="Number of accounts that like posts.")
+    ] = 0,
+    likes: Annotated[int, typer.Option(min=0, help="Number of their likes.")] = 0,
     page: Annotated[
         Path | None,
         typer.Option(help="Write the tables of relevance into this page."),
@@ -99,6 +106,8 @@ def bench(
         "stored": stored,
         "shards": shards,
         "posts": posts,
+        "readers": readers,
+        "likes": likes,
         "page": page,
         "failures": failures,
     }

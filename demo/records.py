@@ -335,6 +335,8 @@ class Planner:
                 "displayName": feed.display_name,
                 "description": feed.description,
             }
+            if feed.uses_feedback:
+                record["acceptsInteractions"] = True
             at = self.now - _SPAN
             self.write(0, FEED_GENERATOR, record, at=at, rkey=rkey)
 

@@ -17,7 +17,7 @@ from feeds.recipes.recipe_book import KnownRecipe, RecipeBook
 from feeds.registry import FEEDS
 from feeds.serving.recipe_feed import RecipeFeed, Shared
 from feeds.skeleton import Algorithm
-from storage.private.feed_recipes import PROVIDER
+from storage.private.feeds.feed_recipes import PROVIDER
 from storage.private.private_store import PrivateStore
 
 log = logging.getLogger(__name__)

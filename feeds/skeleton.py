@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from feeds.feedback import NO_FEEDBACK, Feedback
 from storage.postgres.pool import Conn
 from storage.records.addresses import Address
+
+if TYPE_CHECKING:
+    from feeds.for_you.co_likes import CoLikes
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +21,15 @@ class FeedRequest:
 
     `viewer` is an actor id, None without a signed-in account. A keyset holds plain
     values, as the algorithm gave them with an entry. `feedback` is read for feeds with
-    `uses_feedback` only. `now` is None for the present.
+    `uses_feedback` only. `co_likes` are the likes in memory, None outside a provider.
+    `now` is None for the present.
     """
 
     viewer: int | None
     limit: int
     after: list[Any] | None = None
     feedback: Feedback = NO_FEEDBACK
+    co_likes: CoLikes | None = None
     now: datetime | None = None
 
 

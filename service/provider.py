@@ -24,6 +24,7 @@ from appview.network_reads import Online
 from appview.own_feeds import own_handle
 from crawler.hosts.crawl_requests import CrawlRequests
 from crawler.identities.identity_cache import PostgresIdentityCache
+from feeds.feed_counters import FeedCounters
 from indexer.repos.export import open_export
 from labels.own_labels import add_label_subscription
 from mirror import mirror_methods as mirror
@@ -42,6 +43,7 @@ from network.xrpc.server import THREADS, XrpcServer
 from plc.lookup import MirrorLookup
 from protocol.identity.did_document import LABEL_KEY, MULTIKEY_TYPE
 from protocol.lexicon import Catalog
+from service.feed_upkeep import feed_upkeep
 from service.moderation import Moderation
 from service.outgoing import make_fetcher, make_resolver
 from service.pushes import make_pusher
@@ -179,6 +181,7 @@ def make_appview(
             live_now=live_domains(config.live_now),
             check_email_confirmed=config.check_email_confirmed,
         ),
+        feed_counters=FeedCounters(SecretStore(config.home).key("feed-readers")),
         sends_pushes=config.push_webhook_url is not None,
         shared_buckets=process.buckets,
         keeps_events=config.event_log,
@@ -333,7 +336,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        with resources, pusher:
+        with resources, pusher, feed_upkeep(app):
             async with fetcher, image_fetcher:
                 yield
 

@@ -20,7 +20,7 @@ from feeds.serving.filling import RecipeFiller
 from search.engines.contract import SearchEngine
 from service.runtime.config import Config
 from storage.postgres.pool import Conn, Pool
-from storage.private.feed_recipes import PROVIDER, find_recipes, remove_recipe
+from storage.private.feeds.feed_recipes import PROVIDER, find_recipes, remove_recipe
 from storage.private.private_store import PrivateStore
 
 log = structlog.get_logger(__name__)

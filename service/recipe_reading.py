@@ -31,7 +31,7 @@ from service.runtime.search_engines import make_engine
 from service.runtime.secrets import SecretStore, private_vault
 from storage.collections import FEED_GENERATOR
 from storage.postgres.pool import Pool, open_pool
-from storage.private.feed_recipes import PROVIDER, find_recipe
+from storage.private.feeds.feed_recipes import PROVIDER, find_recipe
 from storage.private.private_store import PrivateStore
 from storage.records.addresses import find_actors, find_handles
 

@@ -13,7 +13,7 @@ from search.matches.match_log import prune_matches
 from service.outgoing import make_fetcher
 from service.runtime.config import Config
 from storage.postgres.pool import Pool
-from storage.private.feed_recipes import forget_removed_recipes
+from storage.private.feeds.feed_recipes import forget_removed_recipes
 from storage.private.match_webhooks import MatchWebhook
 from storage.private.private_store import PrivateStore
 from storage.private.saved_searches import forget_deleted

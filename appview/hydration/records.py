@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import Any, Final, NamedTuple
 
 from appview.hydration.record_cache import RecordCache
+from feeds.opt_outs import VISIBILITY_DECLARATION
 from protocol.data.cbor import Value, decode
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.data.json_form import to_json
@@ -48,7 +49,6 @@ STARTER_PACK = COLLECTION_IDS[GRAPH_STARTERPACK]
 LABELER = COLLECTION_IDS[LABELER_SERVICE]
 CHAT_DECLARATION = "chat.bsky.actor.declaration"
 NOTIFICATION_DECLARATION = "app.bsky.notification.declaration"
-VISIBILITY_DECLARATION = "app.bsky.actor.contentVisibilityDeclaration"
 GERM_DECLARATION = "com.germnetwork.declaration"
 MAX_COUNTED_JOINS = 10_000
 MAX_COUNTED_ITEMS = 500

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from appview.hydration.labels import account_subject
-from appview.hydration.records import VISIBILITY_DECLARATION
 from appview.hydration.self_labels import self_label_values
 from appview.hydration.state import State, profile_address
+from feeds.opt_outs import VISIBILITY_DECLARATION, asks_to_hide
 
 NO_UNAUTHENTICATED: Final = "!no-unauthenticated"
 HIDE: Final = "!hide"
-_FIELD: Final = "hideFromAlgorithmicRecommendations"
 
 
 def is_unrecommended(state: State, actor: int) -> bool:
@@ -20,7 +19,7 @@ def is_unrecommended(state: State, actor: int) -> bool:
     A declaration of another shape counts as a request to be left out.
     """
     declared = state.declarations.get((actor, VISIBILITY_DECLARATION))
-    if declared is not None and declared.value.get(_FIELD) is not False:
+    if declared is not None and asks_to_hide(declared.value):
         return True
     labels = {
         label.val

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from time import perf_counter
+from typing import Any, Final
 
 from appview.hydration.state import State
 from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
-from appview.pipeline import Params
+from appview.pipeline import BlockingMethod, Params
 from appview.rules import Place, shown_items
-from appview.session import Session
+from appview.session import RequestContext, Session
 from appview.skeletons.generators import find_served
 from appview.views.post import feed_view_post
+from feeds.feedback import NO_FEEDBACK, Feedback
 from feeds.serving.recipe_feed import find_left_out
 from feeds.skeleton import (
     Algorithm,
@@ -20,7 +24,11 @@ from feeds.skeleton import (
     ViewerRequiredError,
 )
 from network.xrpc.server import AuthMode, XrpcError
+from protocol.syntax import is_did, parse_at_uri
+from storage.private.feeds.feed_feedback import load_told
 
+MAX_NAME: Final = 60
+"""Characters of a feed's name in the name of an answer."""
 Rules = Callable[[State, Page[SkeletonItem]], list[SkeletonItem]]
 
 
@@ -59,12 +67,87 @@ def feed_pages(
     """Return the pages of a feed or timeline."""
     return RowPages(
         source,
-        Steps(
-            hydrate=lambda state, page: state.load_feed(page.items),
-            rules=rules,
-            present=present_feed,
-        ),
+        replace(FEED_STEPS, rules=rules),
         auth=auth,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFeedPages(BlockingMethod):
+    """Pages of a feed of this provider, counted, with the reader's feedback."""
+
+    pages: RowPages[SkeletonItem]
+    auth: AuthMode = "optional"
+
+    def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
+        started = perf_counter()
+        # While no connection of the index is held.
+        context.feedback = load_feedback(context, _algorithm(context, params["feed"]))
+        body = self.pages.run(context, params)
+        context.app.feed_counters.count_page(
+            params["feed"],
+            context.viewer_did,
+            len(body["feed"]),
+            perf_counter() - started,
+        )
+        return body
+
+
+def _algorithm(context: RequestContext, feed: str) -> Algorithm | None:
+    uri = parse_at_uri(feed)
+    owner, rkey = str(uri.authority), str(uri.rkey)
+    served = context.feeds().find(owner, rkey, context.app.service_did)
+    return None if served is None else served.algorithm
+
+
+def load_feedback(context: RequestContext, algorithm: Algorithm | None) -> Feedback:
+    """Return the feedback of the reader, if the feed uses it."""
+    did = context.viewer_did
+    if algorithm is None or not algorithm.uses_feedback:
+        return NO_FEEDBACK
+    if did is None or not is_did(did):
+        return NO_FEEDBACK
+    account = context.app.vault.account(did)
+    with context.app.private.read() as conn:
+        told = load_told(conn, account)
+    return Feedback(account, told.seen, told.less, told.more)
+
+
+def request_id(
+    state: State, page: Page[SkeletonItem], params: Params
+) -> dict[str, str]:
+    """Return `{"reqId": …}` for a page with reasons: clients send it back.
+
+    The same page has the same id.
+    """
+    if not any(item.feed_context for item in page.items):
+        return {}
+    name = params["feed"].rsplit("/", 1)[-1]
+    shown = "\n".join(state.uris[item.post] for item in page.items)
+    digest = sha256(shown.encode()).hexdigest()
+    return {"reqId": f"{name[:MAX_NAME]}.{digest[:12]}"}
+
+
+def present_own_feed(
+    state: State, page: Page[SkeletonItem], params: Params
+) -> dict[str, Any]:
+    """Return the JSON of a feed of this provider, with the reason of each item."""
+    named = request_id(state, page, params)
+    feed = []
+    for item in page.items:
+        entry = feed_view_post(state, item) | named
+        if item.feed_context:
+            entry["feedContext"] = item.feed_context
+        feed.append(entry)
+    return {"feed": feed}
+
+
+def own_feed_pages(
+    source: Callable[[Session, Params], Source[SkeletonItem]],
+) -> RowPages[SkeletonItem]:
+    """Return the hydrated pages of a feed that this provider computes."""
+    return RowPages(
+        source, replace(FEED_STEPS, rules=recommended, present=present_own_feed)
     )
 
 
@@ -88,7 +171,13 @@ def feed_source(session: Session, algorithm: Algorithm) -> Source[SkeletonItem]:
     """Return the items of an algorithm for the viewer."""
 
     def fetch(after: Keyset | None, limit: int) -> list[Entry[SkeletonItem]]:
-        request = FeedRequest(session.viewer_actor, limit, after)
+        request = FeedRequest(
+            session.viewer_actor,
+            limit,
+            after,
+            feedback=session.context.feedback,
+            co_likes=session.app.co_likes,
+        )
         try:
             entries = algorithm.build(session.conn, request)
         except ViewerRequiredError as error:
@@ -96,3 +185,11 @@ def feed_source(session: Session, algorithm: Algorithm) -> Source[SkeletonItem]:
         return [Entry(entry.item, entry.keyset) for entry in entries]
 
     return Source(fetch)
+
+
+FEED_STEPS: Final[Steps[SkeletonItem]] = Steps(
+    hydrate=lambda state, page: state.load_feed(page.items),
+    rules=_shown,
+    present=present_feed,
+)
+"""Steps of all feeds."""

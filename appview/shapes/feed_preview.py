@@ -7,7 +7,7 @@ from typing import Any, Final
 from appview.app_bsky.feed import get_feed_skeleton
 from appview.paging import RowPages
 from appview.session import RequestContext
-from appview.shapes.feed import feed_pages, feed_source, recommended
+from appview.shapes.feed import feed_source, load_feedback, own_feed_pages
 from feeds.skeleton import Algorithm, SkeletonItem
 
 SKELETON: Final = "app.bsky.feed.getFeedSkeleton"
@@ -21,6 +21,7 @@ def preview_skeleton(
 
     `params` has the AT-URI that the feed will have, a limit and perhaps a cursor.
     """
+    context.feedback = load_feedback(context, algorithm)
     pages: RowPages[SkeletonItem] = RowPages(
         lambda session, _: feed_source(session, algorithm), get_feed_skeleton.STEPS
     )
@@ -31,5 +32,6 @@ def preview_feed(
     context: RequestContext, algorithm: Algorithm, params: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the reply of getFeed; `context` has its NSID."""
-    pages = feed_pages(lambda session, _: feed_source(session, algorithm), recommended)
+    context.feedback = load_feedback(context, algorithm)
+    pages = own_feed_pages(lambda session, _: feed_source(session, algorithm))
     return pages.run(context, params)

@@ -22,6 +22,7 @@ CANDIDATES = 5_000
 _MAX_HELD = 150_000
 """Places of all rankings in memory."""
 _NAME = "popular"
+_BEST = 2**62
 _POST = COLLECTION_IDS[FEED_POST]
 
 Place = tuple[int, int, int]
@@ -66,7 +67,8 @@ def build(conn: Conn, request: FeedRequest) -> list[SkeletonEntry]:
 def rank_posts(conn: Conn, frozen: int) -> list[Place]:
     """Return the places of a moment, in microseconds since 1970."""
     moment = from_micros(frozen)
-    # float8 throughout: untyped numbers are numeric, and ten times slower.
+    # float8 throughout: untyped numbers are numeric, and ten times slower. OFFSET keeps
+    # PostgreSQL from reading the counts of all posts for a hash join.
     rows = conn.execute(
         """
         SELECT actor, rkey, score FROM (
@@ -79,13 +81,22 @@ def rank_posts(conn: Conn, frozen: int) -> list[Place]:
                 SELECT actor, rkey, sort_at FROM post
                 WHERE sort_at <= %s
                 ORDER BY sort_at DESC, actor DESC, rkey DESC LIMIT %s
-            ) p JOIN post_stats s USING (actor, rkey)
+            ) p CROSS JOIN LATERAL (
+                SELECT * FROM post_stats s
+                WHERE s.actor = p.actor AND s.rkey = p.rkey OFFSET 0
+            ) s
             WHERE s.likes + s.reposts + s.replies + s.quotes > 0
         ) scored
         """,
         [moment, moment, CANDIDATES],
     )
     return sorted((-score, -actor, -rkey) for actor, rkey, score in rows)
+
+
+def posts_at(conn: Conn, until: int, limit: int) -> list[Address]:
+    """Return popular posts as of a time in microseconds since 1970."""
+    entries = build(conn, FeedRequest(None, limit, [_BEST, 0, 0, until]))
+    return [entry.item.post for entry in entries]
 
 
 FEED = Algorithm(

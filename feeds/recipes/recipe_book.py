@@ -15,7 +15,11 @@ from search.matches.saved_matcher import read_saved
 from search.query.nodes import Node
 from search.query.operators import InvalidQueryError
 from storage.postgres.pool import Conn
-from storage.private.feed_recipes import PROVIDER, StoredRecipe, load_recipe_changes
+from storage.private.feeds.feed_recipes import (
+    PROVIDER,
+    StoredRecipe,
+    load_recipe_changes,
+)
 from storage.private.private_store import PrivateStore
 from storage.private.saved_searches import (
     SavedSearch,

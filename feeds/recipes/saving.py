@@ -11,7 +11,7 @@ from feeds.recipes.fields import InvalidRecipeError
 from feeds.recipes.recipe import Recipe
 from feeds.recipes.recipe_book import parse_stored, saved_finder
 from storage.postgres.pool import Conn
-from storage.private.feed_recipes import PROVIDER, StoredRecipe, save_recipe
+from storage.private.feeds.feed_recipes import PROVIDER, StoredRecipe, save_recipe
 from storage.private.private_store import PrivateStore
 from storage.records.addresses import find_handles
 

@@ -36,6 +36,8 @@ class Kind(IntEnum):
     ACTIVITY_SUBSCRIPTION = 10
     PUSH = 11
     PUSHED = 12
+    FEED_SEEN = 13
+    FEED_REQUEST = 14
 
 
 MOST: Final[dict[Kind, int]] = {
@@ -51,6 +53,8 @@ MOST: Final[dict[Kind, int]] = {
     Kind.ACTIVITY_SUBSCRIPTION: 500,
     Kind.PUSH: 20,
     Kind.PUSHED: 1,
+    Kind.FEED_SEEN: 3_000,
+    Kind.FEED_REQUEST: 500,
 }
 """Items of a kind that one account may have. Most kinds are read for each answer."""
 
@@ -136,6 +140,8 @@ _NAMES: Final[dict[Kind, str]] = {
     Kind.ACTIVITY_SUBSCRIPTION: "activity subscriptions",
     Kind.PUSH: "push registrations",
     Kind.PUSHED: "positions of pushes",
+    Kind.FEED_SEEN: "posts seen in feeds",
+    Kind.FEED_REQUEST: "requests to feeds",
 }
 
 

@@ -66,6 +66,24 @@ saved_search = sa.Table(
     sa.Index("saved_search_changed_idx", "changed"),
 )
 
+# latency, events: counts by place, see storage.private.feeds.feed_hours.
+# readers: a sketch.
+feed_hour = sa.Table(
+    "feed_hour",
+    metadata,
+    sa.Column("feed", sa.Text, nullable=False),
+    sa.Column("hour", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("pages", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column(
+        "empty_pages", sa.BigInteger, nullable=False, server_default=sa.text("0")
+    ),
+    sa.Column("latency", pg.ARRAY(sa.BigInteger), nullable=False, server_default="{}"),
+    sa.Column("events", pg.ARRAY(sa.BigInteger), nullable=False, server_default="{}"),
+    sa.Column("readers", sa.LargeBinary, nullable=False, server_default=""),
+    sa.PrimaryKeyConstraint("feed", "hour", name="feed_hour_pkey"),
+    sa.Index("feed_hour_hour_idx", "hour"),
+)
+
 # One row: the number of the last change.
 saved_search_counter = sa.Table(
     "saved_search_counter",

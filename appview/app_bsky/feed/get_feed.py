@@ -7,13 +7,11 @@ from typing import Final
 from urllib.parse import unquote
 
 from appview.app import AppView
-from appview.paging import RowPages
 from appview.pipeline import Handler
 from appview.session import context_of
-from appview.shapes.feed import feed_pages, own_feed, recommended
+from appview.shapes.feed import OwnFeedPages, own_feed, own_feed_pages
 from appview.shapes.foreign_feed import foreign_feed
 from appview.skeletons.generators import ForeignFeed, find_foreign_feed, find_served
-from feeds.skeleton import SkeletonItem
 from network.server.admission import resting
 from network.xrpc.server import AuthMode, Call, Reply, XrpcError, XrpcServer
 
@@ -21,7 +19,7 @@ _FORWARDED_HEADERS: Final = ("accept-language", "x-bsky-topics")
 MAX_FOREIGN_PAGES: Final = 3
 """Pages fetched for one answer while the rules hide all of their items."""
 
-OWN_FEED: Final[RowPages[SkeletonItem]] = feed_pages(own_feed, recommended)
+OWN_FEED: Final = OwnFeedPages(own_feed_pages(own_feed))
 
 
 class _GetFeed:

@@ -7,7 +7,12 @@ from typing import Any, Final
 from appview.hydration.state import State
 from appview.paging import Page, RowPages, Steps
 from appview.pipeline import Params
-from appview.shapes.feed import own_feed, without_opted_out
+from appview.shapes.feed import (
+    OwnFeedPages,
+    own_feed,
+    request_id,
+    without_opted_out,
+)
 from feeds.skeleton import SkeletonItem
 from storage.records.addresses import Address
 
@@ -34,7 +39,7 @@ def _named(state: State, page: Page[SkeletonItem]) -> list[SkeletonItem]:
     return without_opted_out(state.session, named)
 
 
-def _present(state: State, page: Page[SkeletonItem], _: Params) -> dict[str, Any]:
+def _present(state: State, page: Page[SkeletonItem], params: Params) -> dict[str, Any]:
     feed: list[dict[str, Any]] = []
     for item in page.items:
         entry: dict[str, Any] = {"post": state.uris[item.post]}
@@ -46,8 +51,8 @@ def _present(state: State, page: Page[SkeletonItem], _: Params) -> dict[str, Any
         if item.feed_context:
             entry["feedContext"] = item.feed_context
         feed.append(entry)
-    return {"feed": feed}
+    return {"feed": feed, **request_id(state, page, params)}
 
 
 STEPS: Final = Steps(hydrate=_name, rules=_named, present=_present)
-METHOD: Final[RowPages[SkeletonItem]] = RowPages(own_feed, STEPS)
+METHOD: Final = OwnFeedPages(RowPages(own_feed, STEPS))

@@ -221,6 +221,17 @@ BODIES: dict[str, Any] = {
     "app.bsky.draft.createDraft": {"draft": DRAFT},
     "app.bsky.draft.deleteDraft": {"id": "3kaaaaaaaaa22"},
     "app.bsky.draft.updateDraft": {"draft": {"id": "3kaaaaaaaaa22", "draft": DRAFT}},
+    "app.bsky.feed.sendInteractions": {
+        "feed": f"at://{SERVICE}/app.bsky.feed.generator/for-you",
+        "interactions": [
+            {
+                "item": POST,
+                "event": "app.bsky.feed.defs#interactionSeen",
+                "feedContext": "x",
+                "reqId": "for-you.1",
+            }
+        ],
+    },
     "app.bsky.graph.muteActor": {"actor": ALICE, "onlyReposts": True},
     "app.bsky.graph.muteActorList": {"list": f"at://{ALICE}/app.bsky.graph.list/x"},
     "app.bsky.graph.muteThread": {"root": POST},

@@ -35,6 +35,14 @@ PROMISED = {
     "backfill": {"records_per_s", "peak_mib"},
     "relevance": {"bm25_ndcg10", "postgres_ndcg10", "postgres_typo_time"},
     "search": {"indexed_per_server_cpu_s", "bytes_per_post", "top_right"},
+    "feeds": {
+        "for_you_warm_s",
+        "for_you_p99_ms",
+        "for_you_next_p99_ms",
+        "skeleton_latest_p99_ms",
+        "feed_latest_p99_ms",
+        "provider_mib",
+    },
     "matches": {"matches_per_s", "applied_to_matched_p99_s"},
     "serve": {
         "search_recent_p99_ms",

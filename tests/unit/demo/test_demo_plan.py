@@ -22,6 +22,7 @@ from demo.plan import (
 )
 from demo.records import plan_network
 from demo.text import Link, Mention, Tag, compose
+from feeds.registry import FEEDS
 from protocol.syntax import is_handle, is_nsid, is_record_key, parse_tid, tid_time_us
 
 NOW = 1_700_000_000_000_000
@@ -44,7 +45,7 @@ def test_plan_has_the_promised_size(network: DemoNetwork) -> None:
     assert len(network.drafts) >= 5_000
     kinds = Counter(draft.address.collection for draft in network.drafts)
     assert len(kinds) >= 13
-    assert kinds["app.bsky.feed.generator"] == 3
+    assert kinds["app.bsky.feed.generator"] == len(FEEDS)
     assert Counter(account.server for account in network.accounts).keys() == {0, 1}
     assert len({account.language.code for account in network.accounts}) == 8
 

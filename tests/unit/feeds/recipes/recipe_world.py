@@ -25,7 +25,7 @@ from search.engines.postgres import PostgresEngine
 from search.matches.match_pass import MatchPass
 from search.matches.saved_matcher import SavedMatcher
 from storage.postgres.pool import Pool, open_pool
-from storage.private.feed_recipes import PROVIDER, StoredRecipe
+from storage.private.feeds.feed_recipes import PROVIDER, StoredRecipe
 from storage.private.private_store import PrivateStore
 from storage.records.interning import Interner
 

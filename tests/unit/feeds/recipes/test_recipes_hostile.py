@@ -19,7 +19,7 @@ from feeds.serving.drafts import draft_feed
 from feeds.serving.explaining import explain_empty
 from feeds.serving.recipe_feed import RecipeFeed, Shared
 from feeds.skeleton import FeedRequest, ViewerRequiredError
-from storage.private.feed_recipes import MAX_UNLISTED, TooManyRecipesError
+from storage.private.feeds.feed_recipes import MAX_UNLISTED, TooManyRecipesError
 from storage.records.addresses import find_actors
 
 OWNER = did("user1")

@@ -1,0 +1,1 @@
+"""For You: posts that accounts with the viewer's taste like."""

@@ -1,0 +1,1 @@
+"""Private state of feeds: recipes, feedback of readers, statistics."""
