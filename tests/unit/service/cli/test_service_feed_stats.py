@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from service.cli.feed_stats import stats
+from service.cli.feeds.feed_stats import stats
 from storage.postgres.pool import Conn
 from storage.private.feeds.feed_hours import EVENTS, FeedHour, add_hours
 
