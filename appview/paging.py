@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
@@ -26,7 +27,9 @@ MAX_SECONDS: Final = 3.0
 DEFAULT_LIMIT: Final = 25
 """Items of a page of a method without a limit."""
 MAX_FETCH: Final = 400
-"""Items fetched in one round; a round that does not fill the page doubles them."""
+"""Items fetched in one round."""
+_FEWEST_FETCHED: Final = 8
+"""Items fetched in a further round beyond those that are expected to fill the page."""
 _UNBOUND: Final = frozenset({"cursor", "limit", "includePins", "cid", "actor", "uri"})
 
 T = TypeVar("T", bound=Hashable)
@@ -159,8 +162,9 @@ class _Filling(Generic[T]):
         self._after = self._cursors.open()
         self._limit: int = params.get("limit", DEFAULT_LIMIT)
         # One more than a page, to see the end.
-        self._wanted = self._limit + 1
+        self._wanted: int = self._limit + 1
         self._rounds = 0
+        self._read = 0
         self._deadline = monotonic() + MAX_SECONDS
         self._state: State | None = None
         self._shown: dict[T, Keyset] = {}
@@ -180,13 +184,15 @@ class _Filling(Generic[T]):
         page = self._page([entry.item for entry in entries])
         self._steps.hydrate(self._state, page)
         kept = {*self._steps.rules(self._state, page)}
+        before = len(self._shown)
         for entry in entries:
             if entry.item in kept:
                 self._shown.setdefault(entry.item, entry.keyset)
         self._rounds += 1
-        self._settle(entries)
+        self._read += len(entries)
+        self._settle(entries, len(self._shown) - before)
 
-    def _settle(self, entries: Sequence[Entry[T]]) -> None:
+    def _settle(self, entries: Sequence[Entry[T]], gain: int) -> None:
         assert self._state is not None
         if len(self._shown) > self._limit:
             self._next = [*self._shown.values()][self._limit - 1]
@@ -198,9 +204,22 @@ class _Filling(Generic[T]):
             self.is_done = True
         else:
             self._after = entries[-1].keyset
-            self._wanted = min(2 * self._wanted, MAX_FETCH)
+            self._wanted = min(self._next_fetch(gain), MAX_FETCH)
             if self._state.allowance.is_spent:
                 self._state = None
+
+    def _next_fetch(self, gain: int) -> int:
+        """Return the number of items that fill the page if as many are hidden again.
+
+        A round without a gain doubles it.
+        """
+        if not gain:
+            return 2 * self._wanted
+        missing = self._limit + 1 - len(self._shown)
+        return min(
+            2 * self._wanted,
+            _FEWEST_FETCHED + ceil(missing * self._read / len(self._shown)),
+        )
 
     def _is_spent(self) -> bool:
         assert self._state is not None

@@ -23,7 +23,7 @@ from storage.collections import (
     VERIFICATION_SUBJECT,
 )
 from storage.postgres.pool import Conn
-from storage.records.addresses import Address, find_actors
+from storage.records.addresses import Address
 from storage.records.links import DEFAULT_PARTITION
 from storage.records.listing import fetch_listed
 
@@ -49,7 +49,6 @@ class AccountMarks:
     """The oldest first."""
     status_times: dict[int, datetime] = field(default_factory=dict)
     """Times at which statuses were first indexed."""
-    _verifiers: Collection[int] | None = None
 
     def load(self, state: State, ids: Collection[int]) -> None:
         """Load the marks of accounts whose own records are loaded."""
@@ -61,16 +60,11 @@ class AccountMarks:
         found = fetch_listed(state.session.conn, statuses)
         self.status_times |= {address.actor: at for address, at in found.items()}
         trusted = state.session.app.trusted_verifiers
-        if not trusted:
-            return
-        if self._verifiers is None:
-            known = find_actors(state.session.conn, trusted)
-            self._verifiers = frozenset(known.values())
-        if self._verifiers:
-            self._load_verifications(state, ids, self._verifiers)
+        if trusted:
+            self._load_verifications(state, ids, trusted)
 
     def _load_verifications(
-        self, state: State, ids: Iterable[int], verifiers: Collection[int]
+        self, state: State, ids: Iterable[int], verifiers: Collection[str]
     ) -> None:
         conn = state.session.conn
         rows = _find(conn, ids, verifiers)
@@ -88,13 +82,14 @@ class AccountMarks:
 
 
 def _find(
-    conn: Conn, subjects: Iterable[int], verifiers: Collection[int]
+    conn: Conn, subjects: Iterable[int], verifiers: Collection[str]
 ) -> list[tuple[int, Address, datetime]]:
     """Return the newest verification of each subject by each verifier."""
     rows = conn.execute(
         f"""
         SELECT s.id, v.id, l.rkey, l.sort_at
-        FROM unnest(%s::int4[]) AS s (id) CROSS JOIN unnest(%s::int4[]) AS v (id)
+        FROM unnest(%s::int4[]) AS s (id)
+        CROSS JOIN (SELECT id FROM actor WHERE did = ANY(%s)) AS v
         CROSS JOIN LATERAL (
             SELECT rkey, sort_at FROM {DEFAULT_PARTITION}
             WHERE path = {VERIFICATION_SUBJECT} AND target_actor = s.id

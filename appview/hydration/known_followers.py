@@ -5,7 +5,7 @@ Both sides may be long: the shorter one is read, and it is bounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from appview.skeletons.places import followed_ids
@@ -37,36 +37,44 @@ def load_known_of(state: State, ids: Iterable[int]) -> None:
     viewer = state.session.viewer_actor
     if viewer is None:
         return
-    fresh = {*ids} & state.actors.keys() - state.known_followers.keys()
-    sizes = {actor: state.actors[actor].followers for actor in fresh}
-    found = load_known_followers(state.session.conn, viewer, sizes)
+    fresh = {*ids} - state.known_followers.keys()
+    found = load_known_followers(state.session.conn, viewer, fresh)
     state.known_followers |= {actor: found.get(actor, []) for actor in fresh}
     state.load_actors(a for known in found.values() for a in known[:MAX_SHOWN])
 
 
 def load_known_followers(
-    conn: Conn, viewer: int, followers: Mapping[int, int]
+    conn: Conn, viewer: int, subjects: Collection[int]
 ) -> dict[int, list[int]]:
     """Return account -> its followers whom the viewer follows, the oldest follow first.
 
-    `followers` gives the number of followers of each account. Accounts without a known
-    follower are absent.
+    Accounts without a known follower are absent.
     """
-    if not followers:
+    if not subjects:
         return {}
-    followed = followed_ids(conn, viewer)[: MAX_PROBES // len(followers)]
-    few = [actor for actor, number in followers.items() if number <= len(followed)]
-    many = [actor for actor, number in followers.items() if number > len(followed)]
+    followed = followed_ids(conn, viewer)[: MAX_PROBES // len(subjects)]
+    if not followed:
+        return {}
+    sizes = _count_followers(conn, subjects)
+    few = [actor for actor in subjects if sizes.get(actor, 0) <= len(followed)]
+    many = [actor for actor in subjects if sizes.get(actor, 0) > len(followed)]
     pairs: list[tuple[int, int]] = []
-    if few and followed:
+    if few:
         pairs += _scan(conn, few, followed)
-    if many and followed:
+    if many:
         pairs += _probe(conn, many, followed)
     since = {actor: place for place, actor in enumerate(reversed(followed))}
     found: dict[int, list[int]] = {}
     for subject, actor in sorted(pairs, key=lambda pair: since[pair[1]]):
         found.setdefault(subject, []).append(actor)
     return found
+
+
+def _count_followers(conn: Conn, subjects: Collection[int]) -> dict[int, int]:
+    rows = conn.execute(
+        "SELECT actor, followers FROM actor_stats WHERE actor = ANY(%s)", ([*subjects],)
+    )
+    return dict(rows.fetchall())
 
 
 def _scan(

@@ -19,17 +19,17 @@ _MOST_BETWEEN: Final = 3
 def load_notices(state: State, notices: Collection[Notice]) -> None:
     """Load the records and accounts of notices, and the records they are about."""
     records = {notice.record for notice in notices}
-    state.load_posts({a for a in records if a.collection == POST}, quotes=1)
-    others = {a for a in records if a.collection != POST}
-    state.load_records(others, name=False)
-    state.name(records)
-    state.load_record_labels(others)
-    state.load_actors(notice.actor for notice in notices)
     subjects = {c.subject for n in notices for c in n.causes if c.subject is not None}
-    state.load_posts({a for a in subjects if a.collection == POST}, quotes=0)
-    state.load_records({a for a in subjects if a.collection != POST})
-    _load_between(state, notices)
-    _load_packs(state, notices)
+    others = {a for a in records if a.collection != POST}
+    with state.together():
+        state.load_actors(notice.actor for notice in notices)
+        state.load_posts({a for a in subjects if a.collection == POST}, quotes=0)
+        state.load_posts({a for a in records if a.collection == POST}, quotes=1)
+        state.load_records(others | {a for a in subjects if a.collection != POST})
+        state.load_record_labels(others)
+        state.name(records)
+        _load_between(state, notices)
+        _load_packs(state, notices)
 
 
 def _load_between(state: State, notices: Collection[Notice]) -> None:

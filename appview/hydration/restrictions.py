@@ -27,6 +27,7 @@ from appview.hydration.gates import (
     read_threadgate,
     threadgate_address,
 )
+from appview.hydration.known_followers import MAX_SHOWN as MAX_KNOWN
 from appview.hydration.records import POST, Post, load_records
 from storage.records.addresses import Address, find_actors, find_addresses
 from storage.records.record_allowance import Allowance
@@ -155,6 +156,11 @@ class Restrictions:
                 pairs += [(viewer, actor) for actor in actors]
                 # A missing parent counts too: its author hides the item in a feed.
                 pairs += [(viewer, p.parent.actor) for p in posts if p.parent]
+                pairs += [
+                    (actor, other)
+                    for actor in actors
+                    for other in state.known_followers.get(actor, ())[:MAX_KNOWN]
+                ]
             self.load_pairs(pairs)
             if posts:
                 self._load_gates(posts)

@@ -93,8 +93,10 @@ class State:
         self.repeats_left = MAX_REPEATED_BYTES
         self.restrictions = Restrictions(self)
         self._together = 0
-        # Loaded at the end of `together`: accounts, and CIDs of subjects of labels.
+        # Loaded at the end of `together`: accounts, reactions to records, CIDs of
+        # subjects of labels, and AT-URIs.
         self._wanted_actors: set[int] = set()
+        self._wanted_reactions: set[Address] = set()
         self._wanted_labels: dict[Address, str | None] = {}
         self._wanted_names: set[Address] = set()
         self.thread = ThreadContext()
@@ -124,7 +126,7 @@ class State:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Load accounts, labels and AT-URIs at the end of the block, all at once.
+        """Load accounts, reactions, labels and AT-URIs at the end of the block.
 
         Inside, they are not there yet.
         """
@@ -134,6 +136,7 @@ class State:
             if self._together == 1:
                 while self._wanted_actors:
                     self._load_wanted_actors()
+                self._load_wanted_reactions()
                 self._load_wanted_labels()
                 self._load_wanted_names()
         finally:
@@ -213,8 +216,9 @@ class State:
     def load_profiles(self, ids: Iterable[int]) -> None:
         """Load accounts with everything in a detailed profile."""
         wanted = [*ids]
-        self.load_actors(wanted)
-        load_known_of(self, wanted)
+        with self.together():
+            self.load_actors(wanted)
+            load_known_of(self, wanted)
         records = filter(None, map(self.profile_record, wanted))
         uris = {uri for r in records if (uri := reference_uri(r, JOINED_VIA))}
         self.by_uri |= find_addresses(self.session.conn, uris)
@@ -253,8 +257,15 @@ class State:
 
     def _load_reactions(self, addresses: Collection[Address]) -> None:
         viewer = self.session.viewer_actor
-        if viewer is not None and addresses:
-            found = load_reactions(self.session.conn, viewer, addresses)
+        if viewer is not None:
+            with self.together():
+                self._wanted_reactions.update(addresses)
+
+    def _load_wanted_reactions(self) -> None:
+        wanted, self._wanted_reactions = self._wanted_reactions, set()
+        viewer = self.session.viewer_actor
+        if viewer is not None and wanted:
+            found = load_reactions(self.session.conn, viewer, wanted)
             self.reactions |= found
             self.name_rkeys(k for r in found.values() for k in r)
 

@@ -9,15 +9,21 @@ from typing import Any, Final
 import psycopg
 from psycopg_pool import ConnectionPool
 
+from storage.postgres.arrays import LiteralDumper
+
 Conn = psycopg.Connection[Any]
 Pool = ConnectionPool[Conn]
 
 _MOST_IDLE_MS: Final = 20_000
+_PREPARED: Final = 300
+"""Prepared statements of a connection; the read side has about 250."""
 
 
 def _configure(conn: Conn) -> None:
     # Statement texts are stable, so server-side plans pay from the second use.
     conn.prepare_threshold = 2
+    conn.prepared_max = _PREPARED
+    conn.adapters.register_dumper(list, LiteralDumper)
     conn.execute("SET timezone = 'UTC'")
     conn.commit()
 

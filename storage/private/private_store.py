@@ -10,6 +10,12 @@ from typing import Final
 from storage.postgres.pool import Conn, Pool
 
 STATEMENT_TIMEOUT_MS: Final = 2_000
+# Statements fetch a few rows by key: a plan for the given values costs more than it
+# saves.
+_LIMIT: Final = (
+    f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS};"
+    "SET LOCAL plan_cache_mode = force_generic_plan"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +28,12 @@ class PrivateStore:
     def read(self) -> Iterator[Conn]:
         """Open a read-only transaction."""
         with self.pool.connection() as conn:
-            conn.execute("SET TRANSACTION READ ONLY")
-            _limit(conn)
+            conn.execute(f"SET TRANSACTION READ ONLY; {_LIMIT}")
             yield conn
 
     @contextmanager
     def write(self) -> Iterator[Conn]:
         """Open a transaction that is committed at the end."""
         with self.pool.connection() as conn:
-            _limit(conn)
+            conn.execute(_LIMIT)
             yield conn
-
-
-def _limit(conn: Conn) -> None:
-    conn.execute(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}")

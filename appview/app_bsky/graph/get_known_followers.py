@@ -22,11 +22,7 @@ def _source(session: Session, params: Params) -> Source[int]:
     def fetch(after: Keyset | None, limit: int) -> list[Entry[int]]:
         if viewer is None:
             return []
-        row = session.conn.execute(
-            "SELECT followers FROM actor_stats WHERE actor = %s", (subject,)
-        ).fetchone()
-        sizes = {subject: row[0] if row else 0}
-        found = load_known_followers(session.conn, viewer, sizes).get(subject, [])
+        found = load_known_followers(session.conn, viewer, [subject]).get(subject, [])
         start = after[0] if after else 0
         return [Entry(a, [n]) for n, a in enumerate(found, 1)][start : start + limit]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -47,6 +50,31 @@ def test_texts(conn: Conn, values: list[str | None]) -> None:
 @given(values=st.lists(st.none() | st.binary(max_size=40), max_size=20))
 def test_bytes(conn: Conn, values: list[bytes | None]) -> None:
     assert ask(conn, "bytea", bytes_array(values)) == values
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("int8", [-(2**63), 0, 2**63 - 1]),
+        ("int2", []),
+        ("int4", [1, None]),
+        ("text", ["NULL", "", 'a"b\\', "नमस्ते"]),
+        ("text", ["a", None]),
+        ("bool", [True, False]),
+        ("float8", [1.5, 2.0]),
+        ("timestamptz", [datetime(1066, 10, 14, tzinfo=UTC)]),
+        ("bytea", [b"\0", b"\\"]),
+    ],
+)
+def test_lists_are_parameters(conn: Conn, kind: str, values: list[Any]) -> None:
+    row = conn.execute(f"SELECT %s::{kind}[]", (values,)).fetchone()
+    assert row is not None
+    assert row[0] == values
+
+
+def test_list_of_texts_with_nul_is_refused(conn: Conn) -> None:
+    with pytest.raises(psycopg.DataError):
+        conn.execute("SELECT %s::text[]", (["a\0b"],))
 
 
 def test_columns() -> None:
