@@ -169,6 +169,8 @@ def _read_values(fields: Fields, checks: Checks, kind: SourceKind) -> tuple[str,
     if kind in (SourceKind.LIST, SourceKind.STARTER_PACK):
         check = checks.list if kind is SourceKind.LIST else checks.starter_pack
         return (fields.text(key, check=check),)
+    if kind is SourceKind.FOLLOWS_OF:
+        return (fields.text(key, check=checks.account),)
     if kind is SourceKind.RECORD:
         return (fields.text(key, check=checks.record),)
     several = {

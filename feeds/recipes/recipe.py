@@ -41,6 +41,7 @@ class SourceKind(StrEnum):
     ACCOUNTS = "accounts"  # DIDs and handles
     LIST = "list"  # AT-URI
     STARTER_PACK = "starter_pack"  # AT-URI
+    FOLLOWS_OF = "follows_of"  # the follows of an account, by DID or handle
     FOLLOWS = "follows"  # of the viewer
     FOLLOWS_OF_FOLLOWS = "follows_of_follows"
 
@@ -68,6 +69,7 @@ class RankBy(StrEnum):
     POPULAR = "popular"
     QUIET = "quiet"
     CO_LIKES = "co-likes"
+    RANDOM = "random"  # another order each hour
 
 
 class Mix(StrEnum):

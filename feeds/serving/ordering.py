@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from zlib import crc32
 
 from feeds.recipes.recipe import Diversity, Rank, RankBy, Source
 from feeds.serving.candidates import Key
@@ -50,6 +51,9 @@ def score(found: Found, by: RankBy, rank: Rank, inputs: Inputs) -> float:
     """Return the score of a post, 0 if it is ordered by time."""
     if by is RankBy.LATEST:
         return 0.0
+    if by is RankBy.RANDOM:
+        text = f"{inputs.now // _HOUR} {found.post.actor} {found.post.rkey}"
+        return crc32(text.encode()) / 2**32
     facts = inputs.facts.get(found.post) or Facts(found.key.at, found.post)
     hours = max(0.0, (inputs.now - facts.at) / _HOUR)
     age: float = (hours + rank.offset_hours) ** rank.gravity

@@ -203,6 +203,10 @@ def find_accounts(
         return sorted(members)[:MAX_ACCOUNTS]
     if source.kind is SourceKind.STARTER_PACK:
         return _members_of_pack(conn, source.values[0])
+    if source.kind is SourceKind.FOLLOWS_OF:
+        dids = account_dids(source.values, compiled.accounts)
+        found = find_actors(conn, dids).values()
+        return [a for actor in found for a in followed_accounts(conn, actor)]
     if viewer is None:
         return []
     follows = followed_accounts(conn, viewer)

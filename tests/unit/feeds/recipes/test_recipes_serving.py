@@ -263,3 +263,23 @@ def test_places_hold_while_posts_arrive(world: RecipeWorld) -> None:
             world.delete(uri)
         del world.posts[len(old) :]
         world.drain()
+
+
+def test_follows_of_an_account_are_a_source_for_all_readers(world: RecipeWorld) -> None:
+    world.follow("user1", "user2")
+    world.follow("user1", "user3")
+    posts = [world.post(f"user{n}", "tea", age=n * HOUR) for n in (2, 3, 4)]
+    world.drain()
+    followed = make_recipe(f'follows_of = "{did("user1")}"')
+    assert read(world, followed) == posts[:2]
+    assert read(world, followed, "user4") == posts[:2]
+
+
+def test_random_order_holds_over_pages_and_has_each_post_once(
+    world: RecipeWorld,
+) -> None:
+    posts = [world.post("user2", "tea", age=n * HOUR) for n in range(40)]
+    world.drain()
+    shuffled = read(world, make_recipe('search = "tea"', rank='by = "random"'))
+    assert sorted(shuffled) == sorted(posts)
+    assert shuffled != posts
