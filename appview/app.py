@@ -78,6 +78,9 @@ class ClientSettings:
     age_assurance: Mapping[str, Any] = field(default_factory=lambda: {"regions": []})
     live_now: Mapping[str, list[str]] = field(default_factory=dict)
     check_email_confirmed: bool = False
+    privacy_policy: str | None = None
+    """URL of the privacy policy, which describeFeedGenerator links."""
+    terms_of_service: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

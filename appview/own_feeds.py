@@ -16,6 +16,7 @@ from appview.hydration.actors import Actor
 from appview.hydration.records import GENERATOR, Named, Record
 from appview.session import Session
 from feeds.served_feeds import FeedSet
+from feeds.skeleton import Algorithm
 from protocol.data.cbor import Value, encode
 from protocol.data.cid import cid_for, cid_to_text
 from protocol.syntax import is_handle, is_resolvable_handle, normalize_handle
@@ -51,19 +52,23 @@ def make_records(feeds: FeedSet, service_did: str) -> dict[str, OwnRecord]:
     """Return the generator records of feeds, by record key."""
     records = {}
     for name, served in feeds.own.items():
-        feed = served.algorithm
-        value: dict[str, Value] = {
-            "$type": FEED_GENERATOR,
-            "did": service_did,
-            "displayName": feed.display_name,
-            **({"description": feed.description} if feed.description else {}),
-            **({"acceptsInteractions": True} if feed.uses_feedback else {}),
-            **({"contentMode": _VIDEO} if feed.video else {}),
-            "createdAt": (served.saved_at or CREATED_AT).strftime(_SECONDS),
-        }
+        value = generator_value(service_did, served.algorithm)
+        value["createdAt"] = (served.saved_at or CREATED_AT).strftime(_SECONDS)
         uri = f"at://{service_did}/{FEED_GENERATOR}/{name}"
         records[name] = OwnRecord(uri, cid_to_text(cid_for(encode(value))), value)
     return records
+
+
+def generator_value(service_did: str, feed: Algorithm) -> dict[str, Value]:
+    """Return the generator record of a feed, without createdAt."""
+    return {
+        "$type": FEED_GENERATOR,
+        "did": service_did,
+        "displayName": feed.display_name,
+        **({"description": feed.description} if feed.description else {}),
+        **({"acceptsInteractions": True} if feed.uses_feedback else {}),
+        **({"contentMode": _VIDEO} if feed.video else {}),
+    }
 
 
 def find_own_record(

@@ -180,6 +180,8 @@ def make_appview(
             age_assurance=read_age_assurance(config.age_assurance),
             live_now=live_domains(config.live_now),
             check_email_confirmed=config.check_email_confirmed,
+            privacy_policy=config.privacy_policy_url,
+            terms_of_service=config.terms_url,
         ),
         feed_counters=FeedCounters(SecretStore(config.home).key("feed-readers")),
         sends_pushes=config.push_webhook_url is not None,

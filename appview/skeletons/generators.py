@@ -19,6 +19,8 @@ from storage.postgres.pool import Conn
 from storage.records.addresses import Address, find_addresses, name_addresses_in
 
 MAX_GENERATORS: Final = 150
+MAX_HOSTED: Final = 1_000
+"""Recipes of accounts that are listed."""
 _END: Final = 253_402_300_799_000_000
 
 
@@ -33,8 +35,8 @@ class ForeignFeed:
 def find_served(session: Session, uri: str) -> ServedFeed | None:
     """Return a feed, None if this provider does not serve it.
 
-    The generator record must name this service; the provider's own feeds need no
-    record.
+    The generator record of a built-in feed must name this service. The provider's own
+    feeds and the recipes of accounts need no record.
     """
     parsed = parse_at_uri(uri)
     if parsed.collection != FEED_GENERATOR or parsed.rkey is None:
@@ -42,9 +44,12 @@ def find_served(session: Session, uri: str) -> ServedFeed | None:
     ours = session.app.service_did
     owner = str(parsed.authority)
     served = session.feeds.find(owner, str(parsed.rkey), ours)
-    if served is None or (owner != ours and _find_service(session, uri) != ours):
-        return None
-    return served
+    if served is None or owner == ours:
+        return served
+    if (owner, str(parsed.rkey)) in session.feeds.others:
+        # Its owner saved it here; the record may not be indexed yet, or never.
+        return None if session.taken_down.has_record(uri) else served
+    return served if _find_service(session, uri) == ours else None
 
 
 def find_foreign_feed(session: Session, uri: str) -> ForeignFeed:
@@ -81,8 +86,13 @@ def find_generators(session: Session, params: Params) -> list[Address]:
 
 
 def find_served_feeds(session: Session) -> list[str]:
-    """Return the AT-URIs of the feeds that this provider computes, its own last."""
+    """Return the AT-URIs of the feeds that this provider computes, its own last.
+
+    First are the recipes of accounts, at most MAX_HOSTED.
+    """
     did = session.app.service_did
+    keys = sorted(session.feeds.others)[:MAX_HOSTED]
+    hosted = [f"at://{owner}/{FEED_GENERATOR}/{rkey}" for owner, rkey in keys]
     rows = session.conn.execute(
         "SELECT actor, rkey FROM feed_generator WHERE service_did = %s "
         "ORDER BY actor, rkey LIMIT %s",
@@ -91,10 +101,11 @@ def find_served_feeds(session: Session) -> list[str]:
     uris = name_addresses_in(
         session.conn, [Address(actor, GENERATOR, rkey) for actor, rkey in rows]
     )
+    built_in = [uri for uri in uris.values() if is_served(session, uri)]
     published = [
         uri
-        for uri in uris.values()
-        if is_served(session, uri) and not session.taken_down.has_record(uri)
+        for uri in dict.fromkeys([*hosted, *built_in])
+        if not session.taken_down.has_record(uri)
     ]
     return [*published, *(record.uri for record in own_records(session).values())]
 

@@ -9,7 +9,7 @@ import typer
 from feeds.registry import FEEDS
 from feeds.served_feeds import ServedFeeds
 from feeds.skeleton import Algorithm
-from service.cli.feeds import feed_import, feed_recipes, feed_stats
+from service.cli.feeds import feed_import, feed_publish, feed_recipes, feed_stats
 from service.cli.groups import AsJson, make_group, read_config
 from service.cli.provider_client import print_posts, query_provider
 from service.cli.table import print_rows
@@ -59,6 +59,8 @@ app.command()(feed_recipes.preview)
 app.command()(feed_recipes.explain)
 app.command()(feed_recipes.backtest)
 app.command("import")(feed_import.import_file)
+app.command()(feed_publish.publish)
+app.command()(feed_publish.unpublish)
 app.command()(feed_stats.stats)
 
 

@@ -88,6 +88,10 @@ class Config(CrawlFields, ServerFields):
         for name in ("relays", "hosts"):
             for value in getattr(self, name):
                 _check_origin(name, value, self.dev_network)
+        for name in ("privacy_policy_url", "terms_url"):
+            value = getattr(self, name)
+            if value is not None and not value.startswith(("https://", "http://")):
+                raise ValueError(f"{name}: {value!r} is not an http(s) URL")
         check_pattern("cdn_url_pattern", self.cdn_url_pattern, ("preset",))
         check_pattern("video_url_pattern", self.video_url_pattern, ("file",))
         for name in ("trusted_proxies", "trusted_pdses"):

@@ -67,6 +67,14 @@ class ServerFields(BaseSettings):
         description="Folder of recipes (.toml), which are served as feeds of this "
         "provider and read again when they change. Default: feeds.d in home.",
     )
+    privacy_policy_url: str | None = Field(
+        None,
+        description="URL of the privacy policy, which describeFeedGenerator links.",
+    )
+    terms_url: str | None = Field(
+        None,
+        description="URL of the terms of service, which describeFeedGenerator links.",
+    )
     image_cache_mb: int = Field(
         500, ge=10, description="Megabytes of images that the pages keep on disk."
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from protocol.syntax import datetime_from_us
 from storage.postgres.instants import to_micros
 from storage.postgres.pool import Conn
+from storage.private.feeds.feed_recipes import find_recipes, remove_recipe
 from storage.private.match_webhooks import find_webhooks
 from storage.private.mutes import mute_of
 from storage.private.private_items import Kind
@@ -88,12 +90,14 @@ def export_searches(conn: Conn, account: Account) -> list[dict[str, Any]]:
 
 
 def delete_data(conn: Conn, account: Account) -> int:
-    """Delete all items and saved searches of an account; return their number."""
+    """Delete all items, saved searches and feeds of an account; return their number."""
     deleted = conn.execute(
         "DELETE FROM private_item WHERE account = %s", (account.id,)
     ).rowcount
     for search in find_searches(conn, account.did):
         deleted += delete_search(conn, account.did, search.id)
+    for recipe in find_recipes(conn, account.did):
+        deleted += remove_recipe(conn, account.did, recipe.rkey, datetime.now(UTC))
     return deleted
 
 

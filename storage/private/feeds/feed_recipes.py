@@ -17,6 +17,8 @@ PROVIDER: Final = ""
 """Owner of the provider's own feeds, whose DID may change."""
 MAX_RECIPES: Final = 50
 """Recipes of one account; the provider may have more."""
+MAX_HOSTED: Final = 10_000
+"""Recipes of all accounts."""
 MAX_UNLISTED: Final = 100
 """Recipes of all accounts that every record must be checked for."""
 _COLUMNS: Final = "id, changed, owner, rkey, recipe, accounts, file, saved_at"
@@ -134,6 +136,14 @@ def _check_limits(conn: Conn, owner: str, rkey: str, listed: bool) -> None:
     )
     if others >= MAX_RECIPES:
         raise TooManyRecipesError(f"at most {MAX_RECIPES} feeds of an account")
+    hosted = fetch_int(
+        conn,
+        "SELECT count(*) FROM feed_recipe WHERE recipe IS NOT NULL AND owner <> %s"
+        " AND (owner, rkey) <> (%s, %s)",
+        (PROVIDER, owner, rkey),
+    )
+    if hosted >= MAX_HOSTED:
+        raise TooManyRecipesError(f"this provider has {MAX_HOSTED} feeds of accounts")
     if listed:
         return
     unlisted = fetch_int(

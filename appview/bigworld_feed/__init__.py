@@ -1,0 +1,1 @@
+"""Methods of bigworld.feed: recipes of feeds that accounts publish."""

@@ -1,0 +1,48 @@
+"""bigworld.feed.putRecipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from appview.pipeline import BlockingMethod, Params
+from appview.session import RequestContext
+from appview.shapes.procedure import require_account_of
+from appview.views.feed_recipe import recipe_view
+from feeds.recipes.fields import InvalidRecipeError
+from feeds.recipes.saving import put_recipe
+from network.xrpc.server import AuthMode, XrpcError
+from storage.postgres.pool import Conn
+from storage.private.feeds.feed_recipes import TooManyRecipesError
+
+
+class _PutRecipe(BlockingMethod):
+    auth: AuthMode = "required"
+
+    def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
+        owner = require_account_of(context)
+        app = context.app
+
+        @contextmanager
+        def open_index() -> Iterator[Conn]:
+            with context.session() as session:
+                yield session.conn
+
+        try:
+            stored = put_recipe(
+                app.private,
+                open_index,
+                owner,
+                params["recipe"],
+                service_did=app.service_did,
+            )
+        except InvalidRecipeError as error:
+            raise XrpcError("InvalidRecipe", str(error), 400) from error
+        except TooManyRecipesError as error:
+            raise XrpcError("TooManyRecipes", str(error), 400) from error
+        app.feeds.forget()
+        return recipe_view(app, stored)
+
+
+METHOD: Final = _PutRecipe()
