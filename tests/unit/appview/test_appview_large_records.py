@@ -15,6 +15,7 @@ from small_world import START, World, did
 from appview.hydration.records import POST
 from appview.hydration.state import MAX_ANSWER_BYTES, State
 from appview.labelers import Labelers
+from feeds.served_feeds import BUILT_IN, FeedSet
 from indexer.apply import apply_batch
 from protocol.data import cbor
 from protocol.data.json_form import to_json
@@ -32,6 +33,7 @@ class _Session:
 
     viewer_actor = None
     private = NO_STATE
+    feeds = FeedSet(BUILT_IN)
 
     def __init__(self, conn: Any, interner: Interner) -> None:
         self.conn = conn
