@@ -39,11 +39,9 @@ def import_file(
         raise ServiceError(f"{file} is not imported: {error}") from error
     for entry in imported.remarks:
         typer.echo(str(entry), err=True)
-    total, rest = len(imported.entries), len(imported.remarks)
-    typer.echo(
-        f"{imported.service}: {total - rest} of {total} parts are as they were",
-        err=True,
-    )
+    total = len(imported.entries)
+    exact = total - len(imported.remarks)
+    typer.echo(f"{imported.service}: {exact} of {total} parts unchanged", err=True)
 
 
 def _resolve(handle: str) -> str | None:

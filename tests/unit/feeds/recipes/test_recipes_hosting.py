@@ -13,6 +13,7 @@ from appview_world import Provider, RefusedError, serve_index
 from small_world import SERVICE, did
 
 from appview.app import ClientSettings
+from appview.bigworld_feed.put_recipe import PUTS
 from storage.postgres.pool import open_pool
 from storage.private.feeds import feed_recipes
 from storage.private.takedowns import take_down, undo_takedown
@@ -121,6 +122,16 @@ def test_quotas_are_named(provider: Provider, monkeypatch: pytest.MonkeyPatch) -
         put(provider, "bob", other)
     monkeypatch.undo()
     put(provider, "bob", other)
+
+
+def test_saves_of_an_account_are_limited(provider: Provider) -> None:
+    statuses = []
+    for _ in range(PUTS + 1):
+        with pytest.raises(RefusedError) as refused:
+            put(provider, "carol", RECIPE.format(more="sign_in = 3"))
+        statuses.append(refused.value.status)
+    assert statuses == [400] * PUTS + [429]
+    put(provider, "bob")
 
 
 def test_taken_down_feed_is_neither_listed_nor_served(
