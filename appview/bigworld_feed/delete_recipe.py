@@ -17,8 +17,11 @@ class _DeleteRecipe(BlockingMethod):
 
     def run(self, context: RequestContext, params: Params) -> None:
         owner = require_account_of(context)
+        name = params["name"]
+        if not name.isprintable():
+            return  # The name of no recipe, and PostgreSQL refuses NUL.
         with context.app.private.write() as conn:
-            remove_recipe(conn, owner, params["name"], datetime.now(UTC))
+            remove_recipe(conn, owner, name, datetime.now(UTC))
         context.app.feeds.forget()
 
 

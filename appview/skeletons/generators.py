@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,8 +36,8 @@ class ForeignFeed:
 def find_served(session: Session, uri: str) -> ServedFeed | None:
     """Return a feed, None if this provider does not serve it.
 
-    The generator record of a built-in feed must name this service. The provider's own
-    feeds and the recipes of accounts need no record.
+    A generator record must name this service. The provider's own feeds need none, and
+    that of a recipe of an account may be missing.
     """
     parsed = parse_at_uri(uri)
     if parsed.collection != FEED_GENERATOR or parsed.rkey is None:
@@ -46,10 +47,13 @@ def find_served(session: Session, uri: str) -> ServedFeed | None:
     served = session.feeds.find(owner, str(parsed.rkey), ours)
     if served is None or owner == ours:
         return served
-    if (owner, str(parsed.rkey)) in session.feeds.others:
+    if session.taken_down.has_record(uri):
+        return None
+    service = _find_service(session, uri)
+    if service is None and (owner, str(parsed.rkey)) in session.feeds.others:
         # Its owner saved it here; the record may not be indexed yet, or never.
-        return None if session.taken_down.has_record(uri) else served
-    return served if _find_service(session, uri) == ours else None
+        return served
+    return served if service == ours else None
 
 
 def find_foreign_feed(session: Session, uri: str) -> ForeignFeed:
@@ -64,16 +68,27 @@ def find_foreign_feed(session: Session, uri: str) -> ForeignFeed:
 
 def _find_service(session: Session, uri: str) -> str | None:
     """Return the DID of the service that a generator record names."""
-    address = find_addresses(session.conn, [uri]).get(uri)
-    if address is None or address.collection != GENERATOR:
-        return None
     if session.taken_down.has_record(uri):
         return None
-    row = session.conn.execute(
-        "SELECT service_did FROM feed_generator WHERE actor = %s AND rkey = %s",
-        (address.actor, address.rkey),
-    ).fetchone()
-    return row[0] if row else None
+    return _find_services(session.conn, [uri]).get(uri)
+
+
+def _find_services(conn: Conn, uris: Collection[str]) -> dict[str, str]:
+    """Return the services that generator records name, by the AT-URIs of these."""
+    found = {
+        address: uri
+        for uri, address in find_addresses(conn, uris).items()
+        if address.collection == GENERATOR
+    }
+    rows = conn.execute(
+        """
+        SELECT g.actor, g.rkey, g.service_did
+        FROM unnest(%s::int4[], %s::int8[]) AS k (actor, rkey)
+        JOIN feed_generator g ON g.actor = k.actor AND g.rkey = k.rkey
+        """,
+        ([a.actor for a in found], [a.rkey for a in found]),
+    )
+    return {found[Address(actor, GENERATOR, rkey)]: did for actor, rkey, did in rows}
 
 
 def find_generators(session: Session, params: Params) -> list[Address]:
@@ -93,6 +108,8 @@ def find_served_feeds(session: Session) -> list[str]:
     did = session.app.service_did
     keys = sorted(session.feeds.others)[:MAX_HOSTED]
     hosted = [f"at://{owner}/{FEED_GENERATOR}/{rkey}" for owner, rkey in keys]
+    services = _find_services(session.conn, hosted)
+    hosted = [uri for uri in hosted if services.get(uri, did) == did]
     rows = session.conn.execute(
         "SELECT actor, rkey FROM feed_generator WHERE service_did = %s "
         "ORDER BY actor, rkey LIMIT %s",

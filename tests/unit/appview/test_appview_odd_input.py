@@ -249,11 +249,11 @@ BODIES: dict[str, Any] = {
     "app.bsky.notification.updateSeen": {"seenAt": "2026-12-01T00:00:00Z"},
     "app.bsky.unspecced.initAgeAssurance": ASSURANCE,
     "bigworld.account.deletePrivateData": None,
+    "bigworld.feed.deleteRecipe": {"name": "quokkas"},
+    "bigworld.feed.putRecipe": {"recipe": "name='q'\ntitle='Q'\nsource=[{tags='q'}]"},
     "bigworld.search.deleteSavedSearch": {"id": "1"},
     "bigworld.search.putSavedSearch": {
-        "query": "quokka",
-        "name": "x",
-        "collections": ["app.bsky.feed.post"],
+        **{"query": "quokka", "name": "x", "collections": ["app.bsky.feed.post"]},
     },
     "com.atproto.identity.refreshIdentity": {"identifier": ALICE},
     "com.atproto.moderation.createReport": {

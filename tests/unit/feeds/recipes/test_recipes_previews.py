@@ -28,6 +28,7 @@ from storage.postgres.instants import to_micros
 
 ROOT = Path(__file__).resolve().parents[4]
 DEMO = sorted((ROOT / "demo" / "recipes").glob("*.toml"))
+DESCRIBE = "app.bsky.feed.describeFeedGenerator"
 OUT = ("user7", "user8")
 WORDS = (
     "heron", "kingfisher", "train station night", "#bookclub", "#sourdough", "tea",
@@ -180,7 +181,7 @@ def test_ninety_days_are_there_right_after_publishing(world: RecipeWorld) -> Non
     assert [item["post"] for item in reply["feed"]] == [*world.posts[:45]]
 
 
-def test_feeds_of_other_accounts_need_a_record_that_names_this_service(
+def test_feed_of_an_account_is_not_served_if_its_record_names_another_service(
     world: RecipeWorld,
 ) -> None:
     world.post("user1", "heron", age=timedelta(hours=1))
@@ -190,8 +191,11 @@ def test_feeds_of_other_accounts_need_a_record_that_names_this_service(
     uri = f"at://{did('user2')}/app.bsky.feed.generator/herons"
     with serve_index(world.pool, world.private.pool) as (url, _):
         world.drain()
-        assert b"UnknownFeed" in served(url, uri, None)
-        record = {"did": SERVICE, "displayName": "Herons"}
-        world.write("user2", "app.bsky.feed.generator", record, rkey="herons")
-        world.drain()
         assert world.posts[0].encode() in served(url, uri, None)
+        for service, is_ours in (("did:web:other.example.com", False), (SERVICE, True)):
+            record = {"did": service, "displayName": "Herons"}
+            world.write("user2", "app.bsky.feed.generator", record, rkey="herons")
+            world.drain()
+            assert (world.posts[0].encode() in served(url, uri, None)) == is_ours
+            with urllib.request.urlopen(f"{url}/xrpc/{DESCRIBE}", timeout=20) as found:
+                assert (uri.encode() in found.read()) == is_ours
