@@ -21,10 +21,12 @@ from network.xrpc.server import Auth, Call
 from pds.exceptions import HandleNotAvailableError
 from pds.identity.directory import Directory, local_document
 from pds.identity.vault import Vault
+from pds.mail import Mailer
 from pds.proxy import ServiceProxy
 from pds.rate_limits import MethodLimits
 from pds.repo.block_rows import NodeCache
 from pds.server.accounts import SIGNING_ROLE, Account, sealed_key
+from pds.server.email_tokens import EmailTokens
 from pds.server.passwords import HashQueue
 from pds.server.sessions import Login, Sessions
 from pds.settings import PdsSettings
@@ -47,24 +49,25 @@ class KeyRing:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._keys: LRUCache[int, PrivateKey] = LRUCache(_MAX_KEYS)
+        # By their did:key: an account that left and came back has another.
+        self._keys: LRUCache[str, PrivateKey] = LRUCache(_MAX_KEYS)
         self._lock = Lock()
 
     def signing_key(self, conn: Conn, account: Account) -> PrivateKey:
         """Return the key that signs the account's commits and service tokens."""
         with self._lock:
-            key = self._keys.get(account.id)
+            key = self._keys.get(account.signing_did_key)
         if key is None:
             sealed = sealed_key(conn, account.id, SIGNING_ROLE)
             key = self._vault.open(sealed, did=account.did, role=SIGNING_ROLE)
             with self._lock:
-                self._keys[account.id] = key
+                self._keys[account.signing_did_key] = key
         return key
 
-    def forget(self, account: int) -> None:
+    def forget(self, account: Account) -> None:
         """Drop the key of a deleted account."""
         with self._lock:
-            self._keys.pop(account, None)
+            self._keys.pop(account.signing_did_key, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ class PdsContext:
     limits: MethodLimits
     cursor_key: bytes
     hashing: HashQueue
+    mailer: Mailer
+    email_tokens: EmailTokens
     spooler: Spooler
     # Handles during a call to the directory: the unique index of the table would fail
     # too late. For the event loop only.

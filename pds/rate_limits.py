@@ -38,6 +38,9 @@ class MethodLimits:
         self._writes = (RateLimit(5_000, _HOUR), RateLimit(35_000, _DAY))
         self._handles = (RateLimit(10, 5 * _MINUTE), RateLimit(50, _DAY))
         self._uploads = (RateLimit(1_000, _DAY),)
+        self._mails = (RateLimit(5, _HOUR), RateLimit(15, _DAY))
+        self._imports = (RateLimit(100, _DAY),)
+        self._refreshes = (RateLimit(10, _MINUTE),)
         self._deletions = (RateLimit(50, 5 * _MINUTE),)
         self._sign_ups = (RateLimit(settings.sign_up_limit, 5 * _MINUTE),)
         self._logins = (RateLimit(30, 5 * _MINUTE), RateLimit(300, _DAY))
@@ -55,6 +58,16 @@ class MethodLimits:
 
     def upload(self, call: Call, did: str) -> None:
         take_points(call.request.scope, self._uploads, did)
+
+    def mail(self, call: Call, did: str) -> None:
+        """Count a mail to an account, by its method."""
+        take_points(call.request.scope, self._mails, f"{call.nsid} {did}")
+
+    def import_repo(self, call: Call, did: str) -> None:
+        take_points(call.request.scope, self._imports, did)
+
+    def refresh_identity(self, call: Call, did: str) -> None:
+        take_points(call.request.scope, self._refreshes, did)
 
     def sign_up(self, call: Call) -> None:
         scope = call.request.scope

@@ -13,7 +13,6 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
-    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -44,6 +43,8 @@ account = Table(
     Column("signing_key", LargeBinary, nullable=False),
     Column("rotation_key", LargeBinary, nullable=False),
     Column("signing_did_key", Text, nullable=False),
+    # A did:key that its owner holds, named at the creation here.
+    Column("recovery_key", Text),
     Column("status", Text, nullable=False, server_default="active"),
     Column(
         "created_at", DateTime(timezone=True), nullable=False, server_default=func.now()
@@ -99,7 +100,8 @@ blob = Table(
     Column("value", LargeBinary, nullable=False),
 )
 
-# The blobs of each record. A blob without a row here is temporary and hidden.
+# The blobs of each record. A blob without a row here is temporary and hidden. A row
+# without a blob is of an imported record: the blob is still missing.
 blob_use = Table(
     "blob_use",
     metadata,
@@ -107,7 +109,6 @@ blob_use = Table(
     Column("cid", LargeBinary, primary_key=True),
     Column("path", _bytewise(), primary_key=True),
     Column("rev", _bytewise(), nullable=False),
-    ForeignKeyConstraint(["account", "cid"], ["blob.account", "blob.cid"]),
     Index("blob_use_path", "account", "path"),
 )
 
@@ -163,4 +164,36 @@ preference = Table(
     metadata,
     Column("account", Integer, ForeignKey("account.id"), primary_key=True),
     Column("value", Text, nullable=False),
+)
+
+# `for_account` is a DID, or "admin" for codes of the operator.
+invite_code = Table(
+    "invite_code",
+    metadata,
+    Column("code", _bytewise(), primary_key=True),
+    Column("for_account", _bytewise(), nullable=False),
+    Column("available", Integer, nullable=False),
+    Column("disabled", Boolean, nullable=False, server_default=text("false")),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Index("invite_code_for_account", "for_account"),
+)
+
+# Names a DID, since a deleted account has still used its code.
+invite_use = Table(
+    "invite_use",
+    metadata,
+    Column("code", _bytewise(), ForeignKey("invite_code.code"), primary_key=True),
+    Column("used_by", _bytewise(), primary_key=True),
+    Column("used_at", DateTime(timezone=True), nullable=False),
+    Index("invite_use_used_by", "used_by"),
+)
+
+# One mailed token of each purpose, as a keyed hash.
+email_token = Table(
+    "email_token",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("purpose", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
 )

@@ -17,25 +17,27 @@ from pds.context import PdsContext, login_of, utc_now
 from pds.exceptions import (
     HandleNotAvailableError,
     HandleNotFoundError,
-    InvalidHandleError,
     UpstreamFailureError,
     UpstreamTimeoutError,
 )
-from pds.identity.handles import is_local, parse_requested_handle, require_local
+from pds.identity.document_check import DocumentCheck
+from pds.identity.handles import (
+    is_local,
+    parse_requested_handle,
+    require_local,
+    require_pointing_at,
+)
 from pds.proxy import ProxyRequest
 from pds.server import lifecycle
 from pds.server.accounts import (
-    ROTATION_ROLE,
     Account,
     find_account,
     handle_owner,
     require_writable,
-    sealed_key,
 )
 from protocol.data import json_form
 from protocol.errors import ProtocolError
 from protocol.identity.did_document import PDS_SERVICE, PDS_TYPE
-from protocol.identity.keys import PrivateKey
 from protocol.syntax import Did, is_did, normalize_handle
 
 _NS: Final = "com.atproto.identity"
@@ -87,6 +89,7 @@ def well_known_routes(host: PdsContext) -> list[Route]:
 class _IdentityMethods:
     def __init__(self, host: PdsContext) -> None:
         self._host = host
+        self._documents = DocumentCheck(host)
 
     async def resolve_handle(self, call: Call) -> dict[str, Any]:
         handle = normalize_handle(call.params["handle"])
@@ -140,25 +143,15 @@ class _IdentityMethods:
         if is_local(handle, host.settings.domains):
             require_local(handle, host.settings.domains)
         else:
-            await self._require_pointing_here(handle, account)
+            await require_pointing_at(host.identity, handle, account.did)
         with host.claim_handle(handle):
             owner = await host.run(self._holder, handle)
             if owner is not None and owner.id != account.id:
                 raise HandleNotAvailableError(f"Handle already taken: {handle}")
             # Also if the handle is unchanged: the directory may have missed it.
-            signer = await host.run(self._rotation_key, account)
+            signer = await host.run(self._documents.rotation_key, account)
             await host.directory.change_handle(Did(account.did), handle, signer)
             await host.run(self._store, account, handle)
-
-    async def _require_pointing_here(self, handle: str, account: Account) -> None:
-        try:
-            did = await self._host.identity.resolve_handle(handle, refresh=True)
-        except IdentityError as error:
-            raise InvalidHandleError("External handle did not resolve to DID") from (
-                error
-            )
-        if did != account.did:
-            raise InvalidHandleError("External handle did not resolve to DID")
 
     def _owner(self, handle: str) -> str | None:
         with self._host.reading() as conn:
@@ -167,11 +160,6 @@ class _IdentityMethods:
     def _holder(self, handle: str) -> Account | None:
         with self._host.reading() as conn:
             return find_account(conn, handle)
-
-    def _rotation_key(self, account: Account) -> PrivateKey:
-        with self._host.reading() as conn:
-            sealed = sealed_key(conn, account.id, ROTATION_ROLE)
-        return self._host.vault.open(sealed, did=account.did, role=ROTATION_ROLE)
 
     def _store(self, account: Account, handle: str) -> None:
         try:

@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 from pds.exceptions import (
     AccountDeactivatedError,
     AccountTakedownError,
+    InvalidRequestError,
     RepoDeactivatedError,
     RepoNotFoundError,
     RepoSuspendedError,
@@ -58,6 +59,8 @@ class NewAccount:
     signing_key: bytes
     rotation_key: bytes
     signing_did_key: str
+    status: str = ACTIVE
+    recovery_key: str | None = None
 
 
 _COLUMNS = "id, did, handle, email, status, signing_did_key"
@@ -101,11 +104,21 @@ def find_password(conn: Conn, identifier: str) -> tuple[int, str] | None:
 
 
 def insert_account(conn: Conn, new: NewAccount) -> int:
-    """Insert the row; return its id. UniqueViolation for a taken handle or email."""
+    """Insert the row, or reuse that of a deleted account; return its id.
+
+    Raises UniqueViolation for a taken handle or email, InvalidRequestError for an
+    account that is here.
+    """
     row = conn.execute(
         "INSERT INTO account (did, handle, email, password, signing_key,"
-        " rotation_key, signing_did_key) VALUES (%s, %s, %s, %s, %s, %s, %s)"
-        " RETURNING id",
+        " rotation_key, signing_did_key, status, recovery_key)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " ON CONFLICT (did) DO UPDATE SET handle = excluded.handle,"
+        " email = excluded.email, password = excluded.password,"
+        " signing_key = excluded.signing_key, rotation_key = excluded.rotation_key,"
+        " signing_did_key = excluded.signing_did_key, status = excluded.status,"
+        " recovery_key = excluded.recovery_key, created_at = now()"
+        f" WHERE account.status = '{DELETED}' RETURNING id",
         [
             new.did,
             new.handle,
@@ -114,10 +127,21 @@ def insert_account(conn: Conn, new: NewAccount) -> int:
             new.signing_key,
             new.rotation_key,
             new.signing_did_key,
+            new.status,
+            new.recovery_key,
         ],
     ).fetchone()
-    assert row is not None
+    if row is None:
+        raise InvalidRequestError(f"Account already exists: {new.did}")
     return int(row[0])
+
+
+def find_recovery_key(conn: Conn, account: int) -> str | None:
+    """Return the did:key that the owner named at the creation of the account."""
+    row = conn.execute(
+        "SELECT recovery_key FROM account WHERE id = %s", [account]
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def sealed_key(conn: Conn, account: int, role: str) -> bytes:
@@ -147,7 +171,7 @@ def erase_account(conn: Conn, account: int) -> None:
             conn.execute(f"DELETE FROM {table.name} WHERE account = %s", [account])
     conn.execute(
         "UPDATE account SET status = %s, handle = NULL, email = NULL, password = '',"
-        " signing_key = '', rotation_key = '' WHERE id = %s",
+        " signing_key = '', rotation_key = '', recovery_key = NULL WHERE id = %s",
         [DELETED, account],
     )
 
@@ -166,12 +190,17 @@ def require_public(conn: Conn, did: str) -> Account:
     return account
 
 
+def require_present(account: Account) -> None:
+    """Raise AccountTakedownError unless the account is active or deactivated."""
+    if account.status not in (ACTIVE, DEACTIVATED):
+        raise AccountTakedownError("Account has been taken down")
+
+
 def require_writable(account: Account) -> None:
     """Raise an error unless the account may write."""
     if account.status == DEACTIVATED:
         raise AccountDeactivatedError("Account is deactivated")
-    if account.status != ACTIVE:
-        raise AccountTakedownError("Account has been taken down")
+    require_present(account)
 
 
 def handle_owner(conn: Conn, handle: str) -> str | None:

@@ -69,7 +69,7 @@ def test_recovery_key_comes_first(world: World, server: Client) -> None:
         ({"password": None}, "InvalidRequest"),
         ({"email": "alice@example.com"}, "InvalidRequest"),
         ({"email": "no mail"}, "InvalidRequest"),
-        ({"did": "did:plc:" + "a" * 24}, "InvalidRequest"),
+        ({"plcOp": {"type": "plc_operation"}}, "InvalidRequest"),
         ({"recoveryKey": "did:key:z6Mk"}, "InvalidRequest"),
     ],
 )
@@ -166,6 +166,8 @@ def test_deleted_account_leaves_no_rows(world: World, server: Client) -> None:
     ).json["blob"]
     jack.create({"$type": "dev.example.note", "blob": blob})
     jack.post("app.bsky.actor.putPreferences", {"preferences": []})
+    asked = jack.post("com.atproto.identity.requestPlcOperationSignature")
+    assert asked.status == 200
 
     def rows() -> dict[str, int]:
         counts = {}

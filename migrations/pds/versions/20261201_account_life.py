@@ -1,0 +1,47 @@
+"""Accounts of other servers: invites, mailed tokens, blobs that are still missing."""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "20261201_account_life"
+down_revision = "20261130_refresh_tokens"
+
+_STATEMENTS = (
+    "ALTER TABLE account ADD COLUMN recovery_key text",
+    # An imported record names blobs that are uploaded after it.
+    "ALTER TABLE blob_use DROP CONSTRAINT blob_use_account_cid_fkey",
+    """
+    CREATE TABLE invite_code (
+        code text COLLATE "C" PRIMARY KEY,
+        for_account text COLLATE "C" NOT NULL,
+        available integer NOT NULL,
+        disabled boolean NOT NULL DEFAULT false,
+        created_at timestamptz NOT NULL
+    )
+    """,
+    "CREATE INDEX invite_code_for_account ON invite_code (for_account)",
+    """
+    CREATE TABLE invite_use (
+        code text COLLATE "C" NOT NULL REFERENCES invite_code (code),
+        used_by text COLLATE "C" NOT NULL,
+        used_at timestamptz NOT NULL,
+        PRIMARY KEY (code, used_by)
+    )
+    """,
+    "CREATE INDEX invite_use_used_by ON invite_use (used_by)",
+    """
+    CREATE TABLE email_token (
+        account integer NOT NULL REFERENCES account (id),
+        purpose text NOT NULL,
+        digest bytea NOT NULL,
+        expires_at timestamptz NOT NULL,
+        PRIMARY KEY (account, purpose)
+    )
+    """,
+)
+
+
+def upgrade() -> None:
+    for statement in _STATEMENTS:
+        op.execute(statement)
