@@ -30,7 +30,7 @@ from network.xrpc.request_body import read_body
 from network.xrpc.server import Auth, XrpcServer
 from pds.blobs import sweep_blobs
 from pds.context import KeyRing, PdsContext, auth_of, now_us, utc_now
-from pds.exceptions import AuthMissingError
+from pds.exceptions import AuthMissingError, InvalidTokenError
 from pds.identity import identity_methods, plc_methods, resolution_methods
 from pds.identity.directory import Directory
 from pds.identity.vault import Vault, derive_key
@@ -47,6 +47,8 @@ from pds.repo.block_rows import NodeCache
 from pds.repo.repo_import import RepoImporter, Spill
 from pds.repo.repo_writes import RepoWriter
 from pds.server import (
+    app_password_methods,
+    email_methods,
     invite_methods,
     preferences,
     server_methods,
@@ -54,9 +56,11 @@ from pds.server import (
     status_methods,
 )
 from pds.server.accounts import require_writable
+from pds.server.app_passwords import AppPasswords
 from pds.server.email_tokens import EmailTokens, prune_tokens
 from pds.server.operator_login import OperatorLogin, is_operator_method
 from pds.server.passwords import HashQueue
+from pds.server.scopes import CREATE_REPORT, may_forward, require_scope
 from pds.server.sessions import Login, Sessions
 from pds.settings import PdsSettings
 from pds.sync import sync_methods
@@ -112,6 +116,8 @@ def create_app(
     sign_up.add_methods(server, host)
     status_methods.add_methods(server, host)
     invite_methods.add_methods(server, host)
+    app_password_methods.add_methods(server, host)
+    email_methods.add_methods(server, host)
     repo_methods.add_methods(
         server, host, RepoWriter(host.nodes, host.clock, host.keys.signing_key)
     )
@@ -160,6 +166,7 @@ def _build_host(
         hashing=HashQueue(),
         mailer=Mailer(settings.mail, utc_now),
         email_tokens=EmailTokens(settings.secret),
+        app_passwords=AppPasswords(settings.secret),
         spooler=Spooler(),
         pending_handles=set(),
     )
@@ -189,7 +196,10 @@ class _Gate:
         identify(request.scope, login.account.did)
         if nsid in PROTECTED_METHODS:
             raise XrpcError(*_NO_SUCH_METHOD)
-        require_writable(login.account)
+        if not may_forward(login.scope, nsid):
+            raise InvalidTokenError("Bad token method")
+        if nsid != CREATE_REPORT:
+            require_writable(login.account)
         body = None
         if request.method == "POST":
             body = await read_body(request, MAX_REQUEST_BYTES)
@@ -206,9 +216,11 @@ class _Gate:
         token = server_methods.bearer_token(request.headers.get("authorization"))
         if token is None:
             return None
-        return await self._host.run(
-            self._check, token, nsid in server_methods.REFRESH_METHODS
-        )
+        refresh = nsid in server_methods.REFRESH_METHODS
+        login = await self._host.run(self._check, token, refresh)
+        if not refresh:
+            require_scope(login.scope, nsid)
+        return login
 
     def _check(self, token: str, refresh: bool) -> Login:
         with self._host.reading() as conn:

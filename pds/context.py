@@ -26,6 +26,7 @@ from pds.proxy import ServiceProxy
 from pds.rate_limits import MethodLimits
 from pds.repo.block_rows import NodeCache
 from pds.server.accounts import SIGNING_ROLE, Account, sealed_key
+from pds.server.app_passwords import AppPasswords
 from pds.server.email_tokens import EmailTokens
 from pds.server.passwords import HashQueue
 from pds.server.sessions import Login, Sessions
@@ -92,6 +93,7 @@ class PdsContext:
     hashing: HashQueue
     mailer: Mailer
     email_tokens: EmailTokens
+    app_passwords: AppPasswords
     spooler: Spooler
     # Handles during a call to the directory: the unique index of the table would fail
     # too late. For the event loop only.

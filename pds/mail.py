@@ -68,12 +68,17 @@ class Mailer:
         self._now = now
         self._queue = WorkQueue(_AT_ONCE, _MAX_WAITING, "too many mails are being sent")
 
+    @property
+    def can_send(self) -> bool:
+        """Return True if the server sends mail."""
+        settings = self._settings
+        return settings is not None and bool(settings.smtp_url or settings.folder)
+
     def require(self) -> MailSettings:
         """Return the settings. Raises InvalidRequestError without any."""
-        settings = self._settings
-        if settings is None or (settings.smtp_url is None and settings.folder is None):
+        if self._settings is None or not self.can_send:
             raise InvalidRequestError("this server sends no mail")
-        return settings
+        return self._settings
 
     async def send(self, mail: Mail) -> None:
         """Send a mail. Raises UpstreamFailureError if it was not accepted."""

@@ -45,6 +45,7 @@ account = Table(
     Column("signing_did_key", Text, nullable=False),
     # A did:key that its owner holds, named at the creation here.
     Column("recovery_key", Text),
+    Column("email_confirmed_at", DateTime(timezone=True)),
     Column("status", Text, nullable=False, server_default="active"),
     Column(
         "created_at", DateTime(timezone=True), nullable=False, server_default=func.now()
@@ -142,6 +143,9 @@ session = Table(
     Column("account", Integer, ForeignKey("account.id"), nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("revoked_at", DateTime(timezone=True)),
+    Column("scope", Text, nullable=False, server_default="com.atproto.access"),
+    # The name of the app password that opened it.
+    Column("app_password", Text),
     Index("session_account", "account"),
 )
 
@@ -196,4 +200,15 @@ email_token = Table(
     Column("purpose", Text, primary_key=True),
     Column("digest", LargeBinary, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index("email_token_digest", "digest"),
+)
+
+app_password = Table(
+    "app_password",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("privileged", Boolean, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
 )

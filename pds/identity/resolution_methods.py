@@ -47,9 +47,10 @@ class _ResolutionMethods:
             return await self._find(call.params["identifier"], refresh=False)
 
     async def refresh_identity(self, call: Call) -> dict[str, Any]:
-        self._host.limits.refresh_identity(call, call.viewer.did)
+        identifier = call.input["identifier"]
+        self._host.limits.refresh_identity(call, call.viewer.did, identifier)
         with _naming_errors():
-            return await self._find(call.input["identifier"], refresh=True)
+            return await self._find(identifier, refresh=True)
 
     async def _find(self, identifier: str, *, refresh: bool) -> dict[str, Any]:
         identity = self._host.identity

@@ -42,6 +42,7 @@ class Account:
     email: str | None
     status: str
     signing_did_key: str
+    email_confirmed: bool
 
     @property
     def active(self) -> bool:
@@ -63,15 +64,28 @@ class NewAccount:
     recovery_key: str | None = None
 
 
-_COLUMNS = "id, did, handle, email, status, signing_did_key"
-ACCOUNT_BY_ID: Final = f"SELECT {_COLUMNS} FROM account WHERE id = %s"
+ACCOUNT_COLUMNS: Final = (
+    "account.id, did, handle, email, status, signing_did_key,"
+    " email_confirmed_at IS NOT NULL"
+)
+"""The columns of an Account, in a query on the table `account`."""
+
+ACCOUNT_BY_ID: Final = f"SELECT {ACCOUNT_COLUMNS} FROM account WHERE id = %s"
 
 
 def find_account(conn: Conn, identifier: str) -> Account | None:
     """Return the account of a DID or a handle (lower case)."""
     column = "did" if identifier.startswith("did:") else "handle"
     row = conn.execute(
-        f"SELECT {_COLUMNS} FROM account WHERE {column} = %s", [identifier]
+        f"SELECT {ACCOUNT_COLUMNS} FROM account WHERE {column} = %s", [identifier]
+    ).fetchone()
+    return None if row is None else Account(*row)
+
+
+def find_by_email(conn: Conn, email: str) -> Account | None:
+    """Return the account with an email address (lower case)."""
+    row = conn.execute(
+        f"SELECT {ACCOUNT_COLUMNS} FROM account WHERE email = %s", [email]
     ).fetchone()
     return None if row is None else Account(*row)
 
@@ -117,7 +131,8 @@ def insert_account(conn: Conn, new: NewAccount) -> int:
         " email = excluded.email, password = excluded.password,"
         " signing_key = excluded.signing_key, rotation_key = excluded.rotation_key,"
         " signing_did_key = excluded.signing_did_key, status = excluded.status,"
-        " recovery_key = excluded.recovery_key, created_at = now()"
+        " recovery_key = excluded.recovery_key, email_confirmed_at = NULL,"
+        " created_at = now()"
         f" WHERE account.status = '{DELETED}' RETURNING id",
         [
             new.did,
@@ -159,6 +174,26 @@ def set_handle(conn: Conn, account: int, handle: str) -> None:
 
 def set_status(conn: Conn, account: int, status: str) -> None:
     conn.execute("UPDATE account SET status = %s WHERE id = %s", [status, account])
+
+
+def set_email(conn: Conn, account: int, email: str) -> None:
+    """Set an address, which is not confirmed. UniqueViolation for a taken one."""
+    conn.execute(
+        "UPDATE account SET email = %s, email_confirmed_at = NULL WHERE id = %s",
+        [email, account],
+    )
+
+
+def confirm_email(conn: Conn, account: Account, now: datetime) -> None:
+    """Note that the owner reads mail to the address that the account has."""
+    conn.execute(
+        "UPDATE account SET email_confirmed_at = %s WHERE id = %s AND email = %s",
+        [now, account.id, account.email],
+    )
+
+
+def set_password(conn: Conn, account: int, hashed: str) -> None:
+    conn.execute("UPDATE account SET password = %s WHERE id = %s", [hashed, account])
 
 
 def erase_account(conn: Conn, account: int) -> None:

@@ -14,6 +14,10 @@ from pds.identity.vault import derive_key
 from storage.postgres.pool import Conn
 
 PLC_OPERATION: Final = "plc_operation"
+CONFIRM_EMAIL: Final = "confirm_email"
+UPDATE_EMAIL: Final = "update_email"
+RESET: Final = "reset_password"
+DELETE_ACCOUNT: Final = "delete_account"
 
 LIFETIME: Final = timedelta(minutes=15)
 # 50 bits, in two groups.
@@ -60,11 +64,27 @@ class EmailTokens:
         ).fetchone()
         _require_valid(None if row is None else row[0], now)
 
+    def find_account(self, conn: Conn, purpose: str, token: str, now: datetime) -> int:
+        """Return the account of a token, without its use. Raises as `check`."""
+        row = conn.execute(
+            "SELECT account, expires_at FROM email_token"
+            " WHERE digest = %b AND purpose = %s",
+            [self._digest(purpose, token), purpose],
+        ).fetchone()
+        _require_valid(None if row is None else row[1], now)
+        assert row is not None
+        return int(row[0])
+
     def _digest(self, purpose: str, token: str) -> bytes:
         text = f"{purpose} {token.strip().upper()}"
         return hmac.new(
             self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256
         ).digest()
+
+
+def delete_tokens(conn: Conn, account: int) -> None:
+    """Delete all tokens of an account."""
+    conn.execute("DELETE FROM email_token WHERE account = %s", [account])
 
 
 def prune_tokens(conn: Conn, now: datetime) -> None:

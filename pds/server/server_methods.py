@@ -16,7 +16,7 @@ from pds.exceptions import (
     WrongPasswordError,
 )
 from pds.proxy import PROTECTED_METHODS, parse_service_ref
-from pds.server import lifecycle
+from pds.server import lifecycle, scopes
 from pds.server.accounts import (
     ACTIVE,
     SUSPENDED,
@@ -25,6 +25,8 @@ from pds.server.accounts import (
     find_password,
     get_account,
 )
+from pds.server.app_passwords import AppPassword
+from pds.server.email_tokens import DELETE_ACCOUNT
 from pds.server.passwords import (
     check_password,
 )
@@ -50,8 +52,6 @@ def add_methods(server: XrpcServer, host: PdsContext) -> None:
     server.add(DELETE_SESSION, methods.delete_session, "required")
     server.add(f"{_NS}.getServiceAuth", methods.get_service_auth, "required")
     server.add(f"{_NS}.deleteAccount", methods.delete_account)
-    # Settings of clients list them; none can be created here.
-    server.add(f"{_NS}.listAppPasswords", lambda _: {"passwords": []}, "required")
 
 
 def bearer_token(authorization: str | None) -> str | None:
@@ -92,23 +92,25 @@ class _ServerMethods:
         identifier = _strip_marks(call.input["identifier"]).removeprefix("@")
         if not identifier.startswith("did:"):
             identifier = identifier.lower()
-        found = await self._check_password(call, identifier, call.input["password"])
-        account, tokens = await host.run(self._open_session, found)
-        return self._session(account) | _tokens(tokens)
-
-    async def _check_password(self, call: Call, identifier: str, password: str) -> int:
-        """Return the account id of a login. Raises WrongPasswordError."""
-        host = self._host
+        password = call.input["password"]
         found = await host.run(self._find_password, identifier)
         # Counted by account, since its handle, DID and email are one name.
         host.limits.log_in(call, identifier if found is None else str(found[0]))
-        stored = None if found is None else found[1]
-        if (
-            not await host.hashing.run(check_password, password, stored)
-            or found is None
-        ):
+        # Also for an unknown account, so that timing does not reveal accounts.
+        account_id = 0 if found is None else found[0]
+        app = await host.run(self._find_app, account_id, password)
+        if found is None or app is None:
+            stored = None if found is None else found[1]
+            await self._require_password(password, stored)
+        assert found is not None
+        allowed = call.input.get("allowTakendown", False)
+        account, tokens = await host.run(self._open_session, found[0], app, allowed)
+        return self._session(account) | _tokens(tokens)
+
+    async def _require_password(self, password: str, stored: str | None) -> None:
+        """Raise WrongPasswordError unless `password` made `stored`."""
+        if not await self._host.hashing.run(check_password, password, stored):
             raise WrongPasswordError("Invalid identifier or password")
-        return found[0]
 
     def _find_password(self, identifier: str) -> tuple[int, str] | None:
         if "\0" in identifier:
@@ -117,13 +119,34 @@ class _ServerMethods:
         with self._host.reading() as conn:
             return find_password(conn, identifier)
 
-    def _open_session(self, account_id: int) -> tuple[Account, Tokens]:
+    def _find_app(self, account: int, password: str) -> AppPassword | None:
+        with self._host.reading() as conn:
+            return self._host.app_passwords.find(conn, account, password)
+
+    def _open_session(
+        self, account_id: int, app: AppPassword | None, takendown: bool
+    ) -> tuple[Account, Tokens]:
+        """Open a session; `takendown` allows one of limited scope after a takedown."""
         host = self._host
+        scope = scopes.FULL
+        if app is not None:
+            scope = scopes.PRIVILEGED_APP if app.privileged else scopes.APP
         with host.pool.connection() as conn:
             account = get_account(conn, account_id)
             if account.status in (TAKENDOWN, SUSPENDED):
-                raise AccountTakedownError("Account has been taken down")
-            tokens = host.sessions.open(conn, account.id, account.did, utc_now())
+                if app is not None:
+                    raise WrongPasswordError("Invalid identifier or password")
+                if not takendown:
+                    raise AccountTakedownError("Account has been taken down")
+                scope = scopes.TAKENDOWN
+            tokens = host.sessions.open(
+                conn,
+                account.id,
+                account.did,
+                utc_now(),
+                scope=scope,
+                app_password=None if app is None else app.name,
+            )
         return account, tokens
 
     def refresh_session(self, call: Call) -> dict[str, Any]:
@@ -152,6 +175,7 @@ class _ServerMethods:
             parse_service_ref(audience)
         elif not is_did(audience):
             raise InvalidRequestError("aud must be a DID or did#serviceId")
+        scopes.check_service_token(login_of(call).scope, lxm)
         if lxm in PROTECTED_METHODS:
             raise InvalidRequestError(f"cannot make a token for protected method {lxm}")
         now = int(utc_now().timestamp())
@@ -169,24 +193,35 @@ class _ServerMethods:
         return {"token": token}
 
     async def delete_account(self, call: Call) -> None:
-        """Delete an account; `token` is one of its access tokens.
+        """Delete an account by its password and a mailed code.
 
-        This server sends no mail: an open session replaces the code from a mail.
+        Without mail, for lack of an address or of a mail server, an access token of a
+        full session replaces the code.
         """
-        self._host.limits.delete_account(call)
+        host = self._host
+        host.limits.delete_account(call)
         did, token = call.input["did"], call.input["token"]
-        await self._check_password(call, did, call.input["password"])
-        await self._host.run(self._delete, did, token)
+        found = await host.run(self._find_password, did)
+        host.limits.log_in(call, did if found is None else str(found[0]))
+        await self._require_password(
+            call.input["password"], None if found is None else found[1]
+        )
+        assert found is not None
+        await host.run(self._delete, found[0], token)
 
-    def _delete(self, did: str, token: str) -> None:
+    def _delete(self, account_id: int, token: str) -> None:
         host = self._host
         now = utc_now()
         with host.pool.connection() as conn:
-            login = host.sessions.authenticate(conn, token, now)
-            if login.account.did != did:
-                raise InvalidTokenError("Token is for another account")
-            lifecycle.delete(conn, login.account, now)
-        host.keys.forget(login.account)
+            account = get_account(conn, account_id)
+            if account.email is not None and host.mailer.can_send:
+                host.email_tokens.use(conn, account.id, DELETE_ACCOUNT, token, now)
+            else:
+                login = host.sessions.authenticate(conn, token, now)
+                if login.account.id != account.id or login.scope != scopes.FULL:
+                    raise InvalidTokenError("Token is for another account")
+            lifecycle.delete(conn, account, now)
+        host.keys.forget(account)
 
     def _session(self, account: Account) -> dict[str, Any]:
         session: dict[str, Any] = {
@@ -194,7 +229,7 @@ class _ServerMethods:
             "did": account.did,
             "didDoc": self._host.did_document(account),
             "active": account.active,
-            "emailConfirmed": False,
+            "emailConfirmed": account.email_confirmed,
         }
         if account.email is not None:
             session["email"] = account.email

@@ -1,4 +1,4 @@
-"""Accounts of other servers: invites, mailed tokens, blobs that are still missing."""
+"""The life of an account: invites, app passwords, mailed tokens, missing blobs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,22 @@ down_revision = "20261130_refresh_tokens"
 
 _STATEMENTS = (
     "ALTER TABLE account ADD COLUMN recovery_key text",
+    "ALTER TABLE account ADD COLUMN email_confirmed_at timestamptz",
+    """
+    ALTER TABLE session
+        ADD COLUMN scope text NOT NULL DEFAULT 'com.atproto.access',
+        ADD COLUMN app_password text
+    """,
+    """
+    CREATE TABLE app_password (
+        account integer NOT NULL REFERENCES account (id),
+        name text NOT NULL,
+        digest bytea NOT NULL,
+        privileged boolean NOT NULL,
+        created_at timestamptz NOT NULL,
+        PRIMARY KEY (account, name)
+    )
+    """,
     # An imported record names blobs that are uploaded after it.
     "ALTER TABLE blob_use DROP CONSTRAINT blob_use_account_cid_fkey",
     """
@@ -39,6 +55,7 @@ _STATEMENTS = (
         PRIMARY KEY (account, purpose)
     )
     """,
+    "CREATE INDEX email_token_digest ON email_token (digest)",
 )
 
 

@@ -109,7 +109,7 @@ def run(config: Config, letter: str) -> None:
     """Serve the PDS until a stop signal."""
     made = settings(config, letter)
     if not config.dev_network:
-        log.warning("pds is small: no app passwords and no OAuth")
+        log.warning("pds is small: no OAuth")
     with open_database(config, PDS, letter) as url, open_pool(url, max=12) as pool:
         run_async(_serve(config, letter, made, pool), config)
 

@@ -168,6 +168,7 @@ def test_deleted_account_leaves_no_rows(world: World, server: Client) -> None:
     jack.post("app.bsky.actor.putPreferences", {"preferences": []})
     asked = jack.post("com.atproto.identity.requestPlcOperationSignature")
     assert asked.status == 200
+    jack.post("com.atproto.server.createAppPassword", {"name": "an app"})
 
     def rows() -> dict[str, int]:
         counts = {}
@@ -185,6 +186,11 @@ def test_deleted_account_leaves_no_rows(world: World, server: Client) -> None:
 
     assert all(rows().values()), rows()
     leave = {"did": jack.did, "password": PASSWORD, "token": jack.token}
+    assert server.post("com.atproto.server.deleteAccount", leave).error == (
+        "InvalidToken"
+    )
+    assert jack.post("com.atproto.server.requestAccountDelete").status == 200
+    leave["token"] = world.mailed_token()
     assert server.post("com.atproto.server.deleteAccount", leave).status == 200
     # Only the event of the deletion stays.
     assert rows() == dict.fromkeys(rows(), 0) | {"event": 1}

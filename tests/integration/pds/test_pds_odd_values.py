@@ -75,6 +75,8 @@ def sound_values(client: Client) -> dict[str, Any]:
         "operation": {"type": "plc_operation"},
         "useCount": 1,
         "codeCount": 1,
+        "name": "an app",
+        "email": "nobody@example.com",
     }
 
 

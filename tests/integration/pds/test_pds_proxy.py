@@ -186,7 +186,8 @@ def test_proxy_refuses_a_deactivated_account(server: Client) -> None:
 @pytest.mark.parametrize(
     ("nsid", "status"),
     [
-        ("com.atproto.server.updateEmail", 501),
+        ("com.atproto.server.updateEmail", 405),
+        ("com.atproto.server.getSession", 200),
         ("com.atproto.identity.signPlcOperation", 405),
     ],
 )
