@@ -28,6 +28,7 @@ from network.server.spool import Spooler
 from network.streams.stream_server import StreamServer
 from network.xrpc.request_body import read_body
 from network.xrpc.server import Auth, XrpcServer
+from pds.admin import account_methods, invite_admin_methods, subject_methods
 from pds.blobs import sweep_blobs
 from pds.context import KeyRing, PdsContext, auth_of, now_us, utc_now
 from pds.exceptions import AuthMissingError, InvalidTokenError
@@ -123,6 +124,9 @@ def create_app(
     )
     import_methods.add_methods(server, host, RepoImporter(host.clock, open_spill))
     sync_methods.add_methods(server, host)
+    account_methods.add_methods(server, host)
+    subject_methods.add_methods(server, host)
+    invite_admin_methods.add_methods(server, host)
     identity_methods.add_methods(server, host)
     plc_methods.add_methods(server, host)
     resolution_methods.add_methods(server, host)
@@ -181,7 +185,8 @@ class _Gate:
         self._operator = OperatorLogin(host.settings)
 
     async def authenticate(self, request: Request, nsid: str) -> Auth | None:
-        if is_operator_method(nsid):
+        basic = request.headers.get("authorization", "").lower().startswith("basic ")
+        if is_operator_method(nsid) or (basic and nsid in sync_methods.OWNER_METHODS):
             return self._operator.authenticate(request)
         login = await self._login(request, nsid)
         return None if login is None else auth_of(login)

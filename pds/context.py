@@ -40,6 +40,7 @@ from storage.postgres.pool import Conn, Pool
 T = TypeVar("T")
 
 SESSION_AUTH = "session"
+OPERATOR_AUTH = "operator"
 _LOGIN_CLAIM = "login"
 _MAX_KEYS = 4096
 
@@ -165,6 +166,17 @@ def login_of(call: Call) -> Login:
     login = call.viewer.claims[_LOGIN_CLAIM]
     assert isinstance(login, Login)
     return login
+
+
+def is_operator(call: Call) -> bool:
+    """Return True for a call with the operator's login."""
+    return call.auth is not None and call.auth.kind == OPERATOR_AUTH
+
+
+def may_read(call: Call, did: str) -> bool:
+    """Return True if the caller is the operator, or the account itself."""
+    own = call.auth is not None and call.auth.did == did
+    return own or is_operator(call)
 
 
 def utc_now() -> datetime:

@@ -46,6 +46,9 @@ account = Table(
     # A did:key that its owner holds, named at the creation here.
     Column("recovery_key", Text),
     Column("email_confirmed_at", DateTime(timezone=True)),
+    # Outlasts a takedown, after which the account is deactivated again.
+    Column("deactivated_at", DateTime(timezone=True)),
+    Column("invites_disabled", Boolean, nullable=False, server_default=text("false")),
     Column("status", Text, nullable=False, server_default="active"),
     Column(
         "created_at", DateTime(timezone=True), nullable=False, server_default=func.now()
@@ -177,9 +180,12 @@ invite_code = Table(
     Column("code", _bytewise(), primary_key=True),
     Column("for_account", _bytewise(), nullable=False),
     Column("available", Integer, nullable=False),
+    Column("uses", Integer, nullable=False, server_default=text("0")),
     Column("disabled", Boolean, nullable=False, server_default=text("false")),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Index("invite_code_for_account", "for_account"),
+    Index("invite_code_created_at", "created_at", "code"),
+    Index("invite_code_uses", "uses", "code"),
 )
 
 # Names a DID, since a deleted account has still used its code.
@@ -210,5 +216,15 @@ app_password = Table(
     Column("name", Text, primary_key=True),
     Column("digest", LargeBinary, nullable=False),
     Column("privileged", Boolean, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+# What the operator hides: the account (""), a record (its path) or a blob (its CID).
+takedown = Table(
+    "takedown",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("subject", _bytewise(), primary_key=True),
+    Column("ref", Text, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
 )

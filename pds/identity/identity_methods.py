@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from psycopg.errors import UniqueViolation
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -13,32 +12,25 @@ from starlette.routing import Route
 from network.errors import IdentityError, XrpcError
 from network.server.admission import client_address
 from network.xrpc.server import Call, XrpcServer
-from pds.context import PdsContext, login_of, utc_now
+from pds.context import PdsContext, login_of
 from pds.exceptions import (
-    HandleNotAvailableError,
     HandleNotFoundError,
     UpstreamFailureError,
     UpstreamTimeoutError,
 )
-from pds.identity.document_check import DocumentCheck
+from pds.identity.handle_change import HandleChange
 from pds.identity.handles import (
     is_local,
-    parse_requested_handle,
-    require_local,
-    require_pointing_at,
 )
 from pds.proxy import ProxyRequest
-from pds.server import lifecycle
 from pds.server.accounts import (
-    Account,
-    find_account,
     handle_owner,
     require_writable,
 )
 from protocol.data import json_form
 from protocol.errors import ProtocolError
 from protocol.identity.did_document import PDS_SERVICE, PDS_TYPE
-from protocol.syntax import Did, is_did, normalize_handle
+from protocol.syntax import is_did, normalize_handle
 
 _NS: Final = "com.atproto.identity"
 RESOLVE_HANDLE: Final = f"{_NS}.resolveHandle"
@@ -89,7 +81,7 @@ def well_known_routes(host: PdsContext) -> list[Route]:
 class _IdentityMethods:
     def __init__(self, host: PdsContext) -> None:
         self._host = host
-        self._documents = DocumentCheck(host)
+        self._handles = HandleChange(host)
 
     async def resolve_handle(self, call: Call) -> dict[str, Any]:
         handle = normalize_handle(call.params["handle"])
@@ -135,35 +127,11 @@ class _IdentityMethods:
         return did if isinstance(did, str) and is_did(did) else None
 
     async def update_handle(self, call: Call) -> None:
-        host = self._host
         account = login_of(call).account
         require_writable(account)
-        host.limits.change_handle(call, account.did)
-        handle = parse_requested_handle(call.input["handle"], dev=host.settings.dev)
-        if is_local(handle, host.settings.domains):
-            require_local(handle, host.settings.domains)
-        else:
-            await require_pointing_at(host.identity, handle, account.did)
-        with host.claim_handle(handle):
-            owner = await host.run(self._holder, handle)
-            if owner is not None and owner.id != account.id:
-                raise HandleNotAvailableError(f"Handle already taken: {handle}")
-            # Also if the handle is unchanged: the directory may have missed it.
-            signer = await host.run(self._documents.rotation_key, account)
-            await host.directory.change_handle(Did(account.did), handle, signer)
-            await host.run(self._store, account, handle)
+        self._host.limits.change_handle(call, account.did)
+        await self._handles.apply(account, call.input["handle"])
 
     def _owner(self, handle: str) -> str | None:
         with self._host.reading() as conn:
             return handle_owner(conn, handle)
-
-    def _holder(self, handle: str) -> Account | None:
-        with self._host.reading() as conn:
-            return find_account(conn, handle)
-
-    def _store(self, account: Account, handle: str) -> None:
-        try:
-            with self._host.pool.connection() as conn:
-                lifecycle.change_handle(conn, account, handle, utc_now())
-        except UniqueViolation as error:
-            raise HandleNotAvailableError(f"Handle already taken: {handle}") from error

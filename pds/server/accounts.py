@@ -125,13 +125,15 @@ def insert_account(conn: Conn, new: NewAccount) -> int:
     """
     row = conn.execute(
         "INSERT INTO account (did, handle, email, password, signing_key,"
-        " rotation_key, signing_did_key, status, recovery_key)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " rotation_key, signing_did_key, status, recovery_key, deactivated_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s,"
+        f" CASE %s WHEN '{DEACTIVATED}' THEN now() END)"
         " ON CONFLICT (did) DO UPDATE SET handle = excluded.handle,"
         " email = excluded.email, password = excluded.password,"
         " signing_key = excluded.signing_key, rotation_key = excluded.rotation_key,"
         " signing_did_key = excluded.signing_did_key, status = excluded.status,"
         " recovery_key = excluded.recovery_key, email_confirmed_at = NULL,"
+        " deactivated_at = excluded.deactivated_at, invites_disabled = false,"
         " created_at = now()"
         f" WHERE account.status = '{DELETED}' RETURNING id",
         [
@@ -144,6 +146,7 @@ def insert_account(conn: Conn, new: NewAccount) -> int:
             new.signing_did_key,
             new.status,
             new.recovery_key,
+            new.status,
         ],
     ).fetchone()
     if row is None:
@@ -173,7 +176,44 @@ def set_handle(conn: Conn, account: int, handle: str) -> None:
 
 
 def set_status(conn: Conn, account: int, status: str) -> None:
-    conn.execute("UPDATE account SET status = %s WHERE id = %s", [status, account])
+    """Set a status; a takedown leaves the account deactivated if it is."""
+    conn.execute(
+        "UPDATE account SET status = %s, deactivated_at = CASE %s"
+        f" WHEN '{ACTIVE}' THEN NULL"
+        f" WHEN '{DEACTIVATED}' THEN coalesce(deactivated_at, now())"
+        " ELSE deactivated_at END WHERE id = %s",
+        [status, status, account],
+    )
+
+
+def note_deactivation(conn: Conn, account: int) -> None:
+    """Note that an account stays deactivated after its takedown."""
+    conn.execute(
+        "UPDATE account SET deactivated_at = coalesce(deactivated_at, now())"
+        " WHERE id = %s",
+        [account],
+    )
+
+
+def is_deactivated(conn: Conn, account: int) -> bool:
+    """Return True for a deactivated account, whether or not it is taken down."""
+    row = conn.execute(
+        "SELECT deactivated_at IS NOT NULL FROM account WHERE id = %s", [account]
+    ).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+def resting_status(conn: Conn, account: int) -> str:
+    """Return the status of an account without a takedown."""
+    return DEACTIVATED if is_deactivated(conn, account) else ACTIVE
+
+
+def set_invites_disabled(conn: Conn, did: str, disabled: bool) -> None:
+    """Let an account get new invite codes, or not."""
+    conn.execute(
+        "UPDATE account SET invites_disabled = %s WHERE did = %s", [disabled, did]
+    )
 
 
 def set_email(conn: Conn, account: int, email: str) -> None:

@@ -29,11 +29,15 @@ def make_code(host: str) -> str:
 def insert_codes(
     conn: Conn, codes: Sequence[tuple[str, str]], available: int, now: datetime
 ) -> None:
-    """Insert (code, owner) pairs, each with so many uses."""
+    """Insert (code, owner) pairs, each with so many uses.
+
+    Those of an account that may not get codes are disabled, as on the reference PDS.
+    """
     conn.execute(
-        "INSERT INTO invite_code (code, for_account, available, created_at)"
-        " SELECT code, owner, %s, %s FROM unnest(%s::text[], %s::text[])"
-        " AS new (code, owner)",
+        "INSERT INTO invite_code (code, for_account, available, disabled, created_at)"
+        " SELECT code, owner, %s, coalesce(a.invites_disabled, false), %s"
+        " FROM unnest(%s::text[], %s::text[]) AS new (code, owner)"
+        " LEFT JOIN account a ON a.did = owner",
         [available, now, [code for code, _ in codes], [owner for _, owner in codes]],
     )
 
@@ -51,27 +55,61 @@ def use_code(conn: Conn, code: str, did: str, now: datetime) -> None:
         " ON CONFLICT DO NOTHING",
         [code, did, now],
     )
+    conn.execute("UPDATE invite_code SET uses = uses + 1 WHERE code = %s", [code])
 
 
 def _require_available(conn: Conn, code: str, *, lock: bool) -> None:
-    if "\0" in code:
+    # The lock makes uses of one code queue. Postgres text holds no NUL.
+    found = None
+    if "\0" not in code:
+        found = conn.execute(
+            "SELECT EXISTS (SELECT FROM account"
+            " WHERE did = i.for_account AND status = %s)"
+            " FROM invite_code i WHERE code = %s AND NOT disabled AND uses < available"
+            + (" FOR UPDATE" if lock else ""),
+            [TAKENDOWN, code],
+        ).fetchone()
+    if found is None or found[0]:
         raise InvalidInviteCodeError(_NOT_AVAILABLE)
-    # The lock makes uses of one code queue.
-    row = conn.execute(
-        "SELECT available, disabled, for_account FROM invite_code WHERE code = %s"
-        + (" FOR UPDATE" if lock else ""),
-        [code],
-    ).fetchone()
-    if row is None or row[1]:
-        raise InvalidInviteCodeError(_NOT_AVAILABLE)
+
+
+def disable_codes(conn: Conn, codes: Sequence[str], owners: Sequence[str]) -> None:
+    """Disable these codes, and all codes of these owners."""
+    conn.execute(
+        "UPDATE invite_code SET disabled = true"
+        " WHERE code = ANY(%s) OR for_account = ANY(%s)",
+        [list(codes), list(owners)],
+    )
+
+
+def page_codes(
+    conn: Conn, *, by_use: bool, after: Any, limit: int
+) -> tuple[list[dict[str, Any]], Any]:
+    """Return a page of all codes, newest or most used first, and its last place."""
+    key = "uses" if by_use else "created_at"
+    where, place = "", []
+    if after is not None:
+        where, place = f"WHERE ({key}, code) < (%s, %s)", list(after)
+    rows = conn.execute(
+        f"SELECT {_COLUMNS}, {key}::text AS place FROM invite_code {where}"
+        f" ORDER BY {key} DESC, code DESC LIMIT %s",
+        [*place, limit],
+    ).fetchall()
+    last = [rows[-1][-1], rows[-1][0]] if rows else None
+    return shown_codes(conn, [row[:-1] for row in rows]), last
+
+
+def inviting_codes(conn: Conn, dids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the code that each of these accounts used, by account."""
     used = conn.execute(
-        "SELECT (SELECT count(*) FROM invite_use WHERE code = %s), EXISTS"
-        " (SELECT FROM account WHERE did = %s AND status = %s)",
-        [code, row[2], TAKENDOWN],
-    ).fetchone()
-    assert used is not None
-    if used[0] >= row[0] or used[1]:
-        raise InvalidInviteCodeError(_NOT_AVAILABLE)
+        "SELECT used_by, code FROM invite_use WHERE used_by = ANY(%s)", [list(dids)]
+    ).fetchall()
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} FROM invite_code WHERE code = ANY(%s)",
+        [[code for _, code in used]],
+    ).fetchall()
+    codes = {code["code"]: code for code in shown_codes(conn, rows)}
+    return {did: codes[code] for did, code in used}
 
 
 def codes_of(conn: Conn, owners: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

@@ -16,11 +16,13 @@ from pds.server.accounts import (
     ACTIVE,
     DEACTIVATED,
     DELETED,
+    TAKENDOWN,
     Account,
     NewAccount,
     erase_account,
     get_account,
     insert_account,
+    note_deactivation,
     set_handle,
     set_status,
 )
@@ -90,6 +92,8 @@ def deactivate(conn: Conn, account: int, now: datetime) -> None:
     """Stop serving the repo; its rows stay. No effect on an inactive account."""
     lock_head(conn, account)
     current = get_account(conn, account)
+    if current.status == TAKENDOWN:
+        note_deactivation(conn, account)
     if not current.active:
         return
     set_status(conn, account, DEACTIVATED)

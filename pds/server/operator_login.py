@@ -12,11 +12,10 @@ from starlette.requests import Request
 from network.server.admission import client_address, take_points
 from network.server.rate_limit import RateLimit
 from network.xrpc.server import Auth
+from pds.context import OPERATOR_AUTH
 from pds.exceptions import WrongPasswordError
 from pds.server.invite_methods import CREATE_INVITE_CODE, CREATE_INVITE_CODES
 from pds.settings import PdsSettings
-
-OPERATOR_AUTH: Final = "operator"
 
 _ADMIN_PREFIX: Final = "com.atproto.admin."
 _ADMIN_METHODS: Final = frozenset({CREATE_INVITE_CODE, CREATE_INVITE_CODES})

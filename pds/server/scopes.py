@@ -41,6 +41,12 @@ _AFTER_TAKEDOWN: Final = frozenset(
         "com.atproto.server.deactivateAccount",
         "com.atproto.server.getServiceAuth",
         CREATE_REPORT,
+        *(
+            f"com.atproto.sync.{name}"
+            for name in ["getBlob", "getBlocks", "getLatestCommit", "getRecord"]
+        ),
+        "com.atproto.sync.getRepo",
+        "com.atproto.sync.listBlobs",
     }
 )
 

@@ -10,6 +10,18 @@ down_revision = "20261130_refresh_tokens"
 _STATEMENTS = (
     "ALTER TABLE account ADD COLUMN recovery_key text",
     "ALTER TABLE account ADD COLUMN email_confirmed_at timestamptz",
+    "ALTER TABLE account ADD COLUMN deactivated_at timestamptz",
+    "UPDATE account SET deactivated_at = now() WHERE status = 'deactivated'",
+    "ALTER TABLE account ADD COLUMN invites_disabled boolean NOT NULL DEFAULT false",
+    """
+    CREATE TABLE takedown (
+        account integer NOT NULL REFERENCES account (id),
+        subject text COLLATE "C" NOT NULL,
+        ref text NOT NULL,
+        created_at timestamptz NOT NULL,
+        PRIMARY KEY (account, subject)
+    )
+    """,
     """
     ALTER TABLE session
         ADD COLUMN scope text NOT NULL DEFAULT 'com.atproto.access',
@@ -32,11 +44,14 @@ _STATEMENTS = (
         code text COLLATE "C" PRIMARY KEY,
         for_account text COLLATE "C" NOT NULL,
         available integer NOT NULL,
+        uses integer NOT NULL DEFAULT 0,
         disabled boolean NOT NULL DEFAULT false,
         created_at timestamptz NOT NULL
     )
     """,
     "CREATE INDEX invite_code_for_account ON invite_code (for_account)",
+    "CREATE INDEX invite_code_created_at ON invite_code (created_at, code)",
+    "CREATE INDEX invite_code_uses ON invite_code (uses, code)",
     """
     CREATE TABLE invite_use (
         code text COLLATE "C" NOT NULL REFERENCES invite_code (code),

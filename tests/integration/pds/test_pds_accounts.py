@@ -164,7 +164,15 @@ def test_deleted_account_leaves_no_rows(world: World, server: Client) -> None:
         body=b"some text",
         headers={"Content-Type": "text/plain"},
     ).json["blob"]
-    jack.create({"$type": "dev.example.note", "blob": blob})
+    made = jack.create({"$type": "dev.example.note", "blob": blob}).json
+    subject = {"$type": "com.atproto.repo.strongRef"} | {
+        name: made[name] for name in ("uri", "cid")
+    }
+    hidden = server.operate(
+        "com.atproto.admin.updateSubjectStatus",
+        {"subject": subject, "takedown": {"applied": True}},
+    )
+    assert hidden.status == 200
     jack.post("app.bsky.actor.putPreferences", {"preferences": []})
     asked = jack.post("com.atproto.identity.requestPlcOperationSignature")
     assert asked.status == 200

@@ -76,6 +76,12 @@ def sound_values(client: Client) -> dict[str, Any]:
         "useCount": 1,
         "codeCount": 1,
         "name": "an app",
+        "account": client.did,
+        "dids": [client.did],
+        "subject": {"$type": "com.atproto.admin.defs#repoRef", "did": client.did},
+        "recipientDid": client.did,
+        "senderDid": client.did,
+        "content": "x",
         "email": "nobody@example.com",
     }
 
@@ -122,7 +128,7 @@ def test_empty_cursor_and_since_are_absent(
             assert without.status == 200
             assert call(method.nsid, **others, **{name: ""}).body == without.body
             tried.append(name)
-    assert sorted(tried) == ["cursor"] * 4 + ["since"] * 2
+    assert sorted(tried) == ["cursor"] * 6 + ["since"] * 2
     url = server.url.replace("http", "ws", 1)
     url += "/xrpc/com.atproto.sync.subscribeRepos?cursor="
     with connect(url, close_timeout=0.1) as socket:
