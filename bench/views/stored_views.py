@@ -194,7 +194,7 @@ _DOCUMENTS: Final[tuple[LiteralString, ...]] = (
     """
     CREATE TEMPORARY TABLE known ON COMMIT DROP AS
     SELECT DISTINCT ON (value) value,
-        ts_delete(tsv, %(tiers)s || ('a:' || actor)) AS tsv
+        ts_delete(tsv, %(tiers)s::text[] || ('a:' || actor)) AS tsv
     FROM record JOIN search_document USING (actor, collection, rkey)
     WHERE collection = %(post)s
     """,
