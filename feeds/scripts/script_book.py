@@ -101,10 +101,8 @@ class ScriptBook:
         good: dict[str, Path] = {}
         refused: dict[str, str] = {}
         for path in paths:
-            if not _NAME.fullmatch(path.stem) or len(path.stem) > MAX_NAME_CHARS:
-                refused[path.name] = "name it with lower-case letters, digits, hyphens"
-            elif path.stem in FEEDS:
-                refused[path.name] = f"{path.stem} is a built-in feed"
+            if fault := name_fault(path.stem):
+                refused[path.name] = fault
             elif len(good) == MAX_SCRIPTS:
                 refused[path.name] = f"at most {MAX_SCRIPTS} Python files are served"
             else:
@@ -123,7 +121,7 @@ class ScriptBook:
             if seen is not None and seen.stamp == stamp and not seen.is_due:
                 return
             self._seen[name] = _Seen(stamp, monotonic())
-            feed = ScriptFeed(path, _read_text(path), self._shared)
+            feed = ScriptFeed(path, read_script(path), self._shared)
         except (OSError, ValueError) as error:
             self._note(name, str(error))
             return
@@ -156,7 +154,15 @@ class ScriptBook:
         self.scripts = changed
 
 
-def _read_text(path: Path) -> str:
+def name_fault(name: str) -> str | None:
+    """Return the reason why no file can have a name (without .py), None if it can."""
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME_CHARS:
+        return "name it with lower-case letters, digits and hyphens"
+    return f"{name} is a built-in feed" if name in FEEDS else None
+
+
+def read_script(path: Path) -> str:
+    """Return the text of a file. Raises ValueError or OSError."""
     with path.open("rb") as file:
         data = file.read(MAX_SCRIPT_BYTES + 1)
     if len(data) > MAX_SCRIPT_BYTES:

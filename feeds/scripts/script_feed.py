@@ -60,7 +60,7 @@ _MEDIA: Final = ("media", "images", "video", "link")
 
 @dataclass(frozen=True, slots=True)
 class SharedRuns:
-    """What the Python feeds of a process have in common.
+    """The common parts of the Python feeds of a process.
 
     `output` is the file descriptor that the files print to.
     """

@@ -59,10 +59,10 @@ class ScriptProcess:
         self._limits = limits
         self._connection, theirs = socket.socketpair()
         try:
-            # -B: a child writes nothing into the checkout.
+            # -B: nothing is written into the checkout. -u: output is shown at once.
             self._child = subprocess.Popen(
                 [
-                    *(sys.executable, "-I", "-B", str(_RUNNER)),
+                    *(sys.executable, "-I", "-B", "-u", str(_RUNNER)),
                     *(str(theirs.fileno()), str(limits.memory), str(limits.cpu_s)),
                 ],
                 stdin=subprocess.DEVNULL,
