@@ -12,7 +12,7 @@ from feeds.for_you.co_likes import (
     CoLikes,
 )
 from feeds.for_you.formula import find_co_likers
-from feeds.for_you.like_graph import LikeGraph
+from feeds.for_you.like_graph import LikeGraph, actors_of
 from feeds.for_you.rankings import Ranking, still_liked
 from feeds.opt_outs import find_opted_out
 from feeds.skeleton import FeedRequest
@@ -117,7 +117,7 @@ def _why_no_path(
     if not taste.liked and not taste.more:
         return f"{WHY_POPULAR[NO_LIKES]}, and it is not popular enough"
     weights = find_co_likers(graph, taste, p).weights
-    likers = graph.likers_of(number, taste.until, p.likers)
-    if not any(actor in weights for actor in likers):
+    likers = actors_of([graph.likers_of(number, taste.until, p.likers)])
+    if weights.keys().isdisjoint(likers.tolist()):
         return "no account that likes what you like also likes it"
     return f"its score is below the best {p.results}"

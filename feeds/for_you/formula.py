@@ -7,21 +7,23 @@ of likes: each serving process computes the same scores.
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from heapq import nlargest
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
-from feeds.for_you.like_graph import LikeGraph
+import numpy as np
+from numpy.typing import NDArray
+
+from feeds.for_you.like_graph import LikeGraph, actors_of
 from feeds.for_you.parameters import Parameters
 
 ONE: Final = 1 << 43
 """The weight of all paths of a viewer together."""
-_PATH: Final = 1 << 44
-_WEIGHT: Final = _PATH - 1
 _SAMPLE: Final = 200
 _NEWEST: Final = 20
 """Likers of a post that are looked at first for its reason."""
@@ -55,6 +57,17 @@ class Scored:
     via: int | None
 
 
+Floats = NDArray[np.float64]
+
+
+class _Ends(NamedTuple):
+    """The ends of paths: posts by number, with sums of weights, and co-likers."""
+
+    numbers: NDArray[np.int32]
+    weights: Floats
+    paths: NDArray[np.intp]
+
+
 @dataclass(frozen=True, slots=True)
 class CoLikers:
     """Accounts that like what the viewer likes, with the weights of their paths."""
@@ -72,28 +85,35 @@ def liked_by(graph: LikeGraph, viewer: int, until: int, p: Parameters) -> list[i
 def find_co_likers(graph: LikeGraph, taste: Taste, p: Parameters) -> CoLikers:
     """Return the strongest co-likers: sum of 1/|your likes| · 1/|the post's likes|."""
     liked = dict.fromkeys((*taste.liked, *taste.more))
-    if not liked:
-        return CoLikers({})
-    weights: dict[int, int] = {}
-    via: dict[int, int] = {}
-    known = weights.get
     found = []
     for number in liked:
         likers = graph.likers_of(number, taste.until, p.likers)
         if likers:
             found.append((ONE // (len(liked) * len(likers)), number, likers))
+    if not found:
+        return CoLikers({})
     # The strongest last: it is the one that is kept as reason.
-    for weight, number, likers in sorted(found, key=itemgetter(0, 1)):
-        via.update(dict.fromkeys(likers, number))
-        for actor in likers:
-            weights[actor] = known(actor, 0) + weight
-    weights.pop(taste.viewer, None)
+    found.sort(key=itemgetter(0, 1))
+    sizes = [len(likers) for _, _, likers in found]
+    actors, places = np.unique(
+        actors_of(likers for _, _, likers in found), return_inverse=True
+    )
+    # Exact: no sum is above ONE, and a float holds integers up to 2**53.
+    sums = np.bincount(places, np.repeat([weight for weight, *_ in found], sizes))
+    weights = sums.astype(np.int64)
+    via = np.zeros(len(actors), np.int64)
+    via[places] = np.repeat([number for _, number, _ in found], sizes)
     for number in taste.less:
-        for actor in graph.likers_of(number, taste.until, p.likers):
-            if actor in weights:
-                weights[actor] = int(weights[actor] * p.less_liker)
-    strongest = nlargest(p.co_likers, weights.items(), key=itemgetter(1, 0))
-    return CoLikers(dict(strongest), via)
+        less = actors_of([graph.likers_of(number, taste.until, p.likers)])
+        unwanted = np.isin(actors, less)
+        weights[unwanted] = (weights[unwanted] * p.less_liker).astype(np.int64)
+    order = np.lexsort((actors, weights))[::-1]
+    order = order[actors[order] != taste.viewer][: p.co_likers]
+    strongest = actors[order].tolist()
+    return CoLikers(
+        dict(zip(strongest, weights[order].tolist(), strict=True)),
+        dict(zip(strongest, via[order].tolist(), strict=True)),
+    )
 
 
 def score_posts(
@@ -103,18 +123,10 @@ def score_posts(
 
     Their weight has all factors but that of age.
     """
-    sums = _sum_paths(graph, taste, co_likers, p)
-    for number in (*taste.liked, *taste.more, *taste.less):
-        sums.pop(number, None)
-    best = _select(graph, taste, sums, p)
+    ends = _sum_paths(graph, taste, co_likers, p)
     return [
-        Scored(
-            number,
-            weight,
-            sums[number] // _PATH,
-            _via(graph, taste, co_likers, number, p),
-        )
-        for weight, number in best
+        Scored(number, weight, paths, _via(graph, taste, co_likers, number, p))
+        for number, weight, paths in _select(graph, taste, ends, p)
     ]
 
 
@@ -126,8 +138,7 @@ def aged(weight: float, age_s: float, p: Parameters) -> int:
 
 def _sum_paths(
     graph: LikeGraph, taste: Taste, co_likers: CoLikers, p: Parameters
-) -> dict[int, int]:
-    """Return by post: number of co-likers in the high bits, sum of weights below."""
+) -> _Ends:
     # A post is not younger than the like of it: older likes are of no candidate. With
     # too many paths, the oldest likes lead to posts with the least score.
     window = p.window_s
@@ -135,22 +146,26 @@ def _sum_paths(
     if paths > p.steps:
         window = max(p.half_life_s, window * p.steps // paths)
     after = max(-1, taste.until - window)
-    sums: dict[int, int] = {}
-    steps = 0
-    for actor, weight in co_likers.weights.items():
-        posts, count = graph.likes_of(actor, taste.until, p.likes, after)
+    found: list[array[int]] = []
+    steps: list[int] = []
+    total = 0
+    weights_of = co_likers.weights
+    likes = graph.likes_of_each(weights_of, taste.until, p.likes, after)
+    for weight, (posts, count) in zip(weights_of.values(), likes, strict=True):
         if not posts:
             continue
-        step = weight // count + _PATH
-        for number in posts:
-            if number in sums:
-                sums[number] += step
-            else:
-                sums[number] = step
-        steps += len(posts)
-        if steps > p.steps:
+        found.append(posts)
+        steps.append(weight // count)
+        total += len(posts)
+        if total > p.steps:
             break
-    return sums
+    numbers, places = np.unique(
+        np.frombuffer(b"".join(found), np.int32), return_inverse=True
+    )
+    sizes = [len(posts) for posts in found]
+    each: Floats = np.repeat(np.array(steps, np.float64), sizes)
+    weights: Floats = np.bincount(places, weights=each).astype(np.float64)
+    return _Ends(numbers, weights, np.bincount(places))
 
 
 def _estimate_paths(
@@ -161,66 +176,51 @@ def _estimate_paths(
     actors = [*co_likers.weights]
     every = 1 + len(actors) // _SAMPLE
     sampled = actors[::every]
-    likes = sum(len(graph.likes_of(one, until, p.likes, after)[0]) for one in sampled)
+    found = graph.likes_of_each(sampled, until, p.likes, after)
+    likes = sum(len(posts) for posts, _ in found)
     return likes * len(actors) // max(1, len(sampled))
 
 
 def _select(
-    graph: LikeGraph, taste: Taste, sums: Mapping[int, int], p: Parameters
-) -> list[tuple[int, int]]:
-    """Return the weights and numbers of the best posts by aged score."""
+    graph: LikeGraph, taste: Taste, ends: _Ends, p: Parameters
+) -> list[tuple[int, int, int]]:
+    """Return numbers, weights and paths of the best posts by aged score."""
     # By whole hours first: twice as many posts are then scored to the second.
-    most = 2 * p.candidates
-    items: Collection[tuple[int, int]] = sums.items()
-    many = [item for item in items if item[1] >= 2 * _PATH]
-    chosen = nlargest(most, _roughly(graph, taste, many, p))
-    # A score is not higher than the weight of a single path. Most posts have one.
-    least = int(chosen[-1][0]) if len(chosen) == most else 0
-    single = [item for item in items if _PATH + least <= item[1] < 2 * _PATH]
-    chosen = nlargest(most, chosen + _roughly(graph, taste, single, p))
+    numbers, weights, paths = ends.numbers, ends.weights, ends.paths
+    known = [*taste.liked, *taste.more, *taste.less]
+    times = graph.posted_at[numbers]
+    kept = (times > taste.until - p.window_s) & (times <= taste.until)
+    kept &= ~np.isin(numbers, known)
+    numbers, weights = numbers[kept], weights[kept]
+    paths, times = paths[kept], times[kept]
+    powers, hours = _tables(p)
+    rough = weights * powers[paths] * hours[(taste.until - times) // 3600]
+    chosen = np.lexsort((numbers, rough))[: -2 * p.candidates - 1 : -1]
     author_of = graph.author_of
     authors = Counter(map(author_of, taste.liked))
     unwanted = Counter(map(author_of, taste.less))
     likes = max(1, len(taste.liked))
     exact = []
-    for _, number in chosen:
+    columns = (column[chosen].tolist() for column in (numbers, weights, paths, times))
+    for number, sum_of, count, posted_at in zip(*columns, strict=True):
         author = author_of(number)
         if author == taste.viewer:
             continue
-        total = sums[number]
-        weight: float = (total & _WEIGHT) * (total // _PATH) ** p.path_exponent
+        weight = sum_of * count**p.path_exponent
         weight *= 1 + p.author_affinity * authors[author] / likes
         weight *= p.less_author ** unwanted[author]
-        age = taste.until - graph.posted_at[number]
-        exact.append((aged(weight, age, p), int(weight), number))
-    return [(weight, number) for _, weight, number in nlargest(p.candidates, exact)]
-
-
-def _roughly(
-    graph: LikeGraph, taste: Taste, items: Collection[tuple[int, int]], p: Parameters
-) -> list[tuple[float, int]]:
-    """Return scores and numbers of posts, without the factors of their authors."""
-    posted_at, until = graph.posted_at, taste.until
-    oldest = until - p.window_s
-    powers, hours = _tables(p)
-    return [
-        (
-            (total & _WEIGHT)
-            * powers[total >> 44]
-            * hours[(until - posted_at[number]) // 3600],
-            number,
-        )
-        for number, total in items
-        if oldest < posted_at[number] <= until
-    ]
+        score = aged(weight, taste.until - posted_at, p)
+        exact.append((score, int(weight), number, count))
+    best = nlargest(p.candidates, exact)
+    return [(number, weight, count) for _, weight, number, count in best]
 
 
 @lru_cache(maxsize=4)
-def _tables(p: Parameters) -> tuple[list[float], list[float]]:
+def _tables(p: Parameters) -> tuple[Floats, Floats]:
     """Return the factors of a number of paths, and of an age in hours."""
     powers = [float(n**p.path_exponent) for n in range(p.co_likers + 1)]
     hours = [2.0 ** (-3600 * n / p.half_life_s) for n in range(p.window_s // 3600 + 1)]
-    return powers, hours
+    return np.array(powers), np.array(hours)
 
 
 def _via(
@@ -229,7 +229,7 @@ def _via(
     """Return the liked post of the strongest co-liker that likes a post."""
     weights = co_likers.weights
     for most in (_NEWEST, p.likers):
-        likers = graph.likers_of(number, taste.until, most)
+        likers = actors_of([graph.likers_of(number, taste.until, most)]).tolist()
         found = [(weights[actor], actor) for actor in likers if actor in weights]
         if found:
             return co_likers.via.get(max(found)[1])

@@ -9,8 +9,11 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from storage.collections import COLLECTION_IDS, FEED_POST
 from storage.records.addresses import Address
@@ -23,6 +26,7 @@ _ID_MASK: Final = (1 << _ID_BITS) - 1
 _TID_CLOCK_BITS: Final = 10
 _MICROS: Final = 1_000_000
 _LAST: Final = 2**31 - 1
+_LEAST: Final = 1_024
 
 
 class LikeGraph:
@@ -34,7 +38,7 @@ class LikeGraph:
     def __init__(self, since: int = 0) -> None:
         self.since = since
         self.size = 0
-        self.posted_at = array("i")
+        self.posted_at: NDArray[np.int32] = np.zeros(_LEAST, np.int32)
         """By post: the earlier of its record key's time and its first known like."""
         self._numbers: dict[int, int] = {}
         self._authors = array("i")
@@ -105,7 +109,10 @@ class LikeGraph:
         self._authors.append(author)
         self._rkeys.append(rkey)
         self._likers.append(array("q"))
-        self.posted_at.append(max(-_LAST, min(claimed, at)))
+        if number == len(self.posted_at):
+            # A new array: other threads read the old one.
+            self.posted_at = np.concatenate([self.posted_at, self.posted_at])
+        self.posted_at[number] = max(-_LAST, min(claimed, at))
         # Last: another thread finds complete posts only.
         self._numbers[rkey << _ID_BITS | author] = number
         return number
@@ -130,26 +137,38 @@ class LikeGraph:
 
     def likes_of(
         self, actor: int, until: int, most: int, after: int = -1
-    ) -> tuple[Sequence[int], int]:
+    ) -> tuple[array[int], int]:
         """Return posts that an account likes, oldest like first, and a count.
 
         The count is that of its newest likes until a time, at most `most`; of these,
         the posts liked after the time `after` are returned.
         """
-        known = self._posts.get(actor)
-        if known is None:
-            return (), 0
-        posts, times = known
-        end = bisect_right(times, until)
-        first = max(0, end - most)
-        start = first if after < 0 else max(first, bisect_right(times, after))
-        return posts[start:end], end - first
+        return next(self.likes_of_each((actor,), until, most, after))
 
-    def likers_of(self, number: int, until: int, most: int) -> list[int]:
-        """Return the newest accounts that like a post, until a time."""
+    def likes_of_each(
+        self, actors: Iterable[int], until: int, most: int, after: int = -1
+    ) -> Iterator[tuple[array[int], int]]:
+        """Yield for each account what `likes_of` returns."""
+        known, nothing = self._posts.get, (array("i"), array("i"))
+        for actor in actors:
+            posts, times = known(actor, nothing)
+            end = len(times)
+            if end and times[-1] > until:
+                end = bisect_right(times, until)
+            first = end - most if end > most else 0
+            start = first if after < 0 else bisect_right(times, after, first, end)
+            yield posts[start:end], end - first
+
+    def likers_of(self, number: int, until: int, most: int) -> array[int]:
+        """Return the newest likes of a post until a time; see `actors_of`."""
         likers = self._likers[number]
         end = bisect_left(likers, (until + 1) << _ID_BITS)
-        return [entry & _ID_MASK for entry in likers[max(0, end - most) : end]]
+        return likers[max(0, end - most) : end]
+
+
+def actors_of(likes: Iterable[array[int]]) -> NDArray[np.int64]:
+    """Return the accounts of likes, in order."""
+    return np.frombuffer(b"".join(likes), np.int64) & _ID_MASK
 
 
 def _unpack(code: str, packed: bytes) -> array[int]:

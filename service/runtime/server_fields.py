@@ -64,8 +64,8 @@ class ServerFields(BaseSettings):
     )
     feeds: Path | None = Field(
         None,
-        description="Folder of recipes (.toml), which are served as feeds of this "
-        "provider and read again when they change. Default: feeds.d in home.",
+        description="Folder of recipes (.toml) and Python files (.py), which are "
+        "served as feeds and read again when they change. Default: feeds.d in home.",
     )
     privacy_policy_url: str | None = Field(
         None,
