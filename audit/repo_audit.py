@@ -15,6 +15,7 @@ from typing import Final
 
 import zstandard
 
+from analytics.activity import correct, find_miscounts
 from protocol.data.cid import cid_for
 from protocol.errors import ProtocolError
 from protocol.mst import build_root
@@ -244,13 +245,18 @@ def recount_stats(conn: Conn, *, repair: bool = False) -> StatsAudit:
     with whole_transaction(conn):
         if repair:
             conn.execute(
-                "LOCK TABLE post_stats, subject_stats, actor_stats "
+                # In the order in which batches write them.
+                "LOCK TABLE activity_change, post_stats, subject_stats, actor_stats "
                 "IN SHARE ROW EXCLUSIVE MODE"
             )
         else:
             conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         for recount in _RECOUNTS:
             wrong[recount.table] = _recount(conn, recount, repair)
+        miscounts = find_miscounts(conn)
+        wrong["activity"] = len(miscounts)
+        if repair:
+            correct(conn, miscounts)
     return StatsAudit(wrong)
 
 

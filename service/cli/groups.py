@@ -29,6 +29,7 @@ GROUPS: Final = {
     "scope": "Show, change or estimate what is indexed.",
     "search": "Search through the running provider, or rebuild its index.",
     "feed": "Check, preview and explain feeds, list them, or read one.",
+    "export": "Write the index to a folder of open files, and check them.",
     "lexicon": "List, add or look up lexicons of other records.",
     "did": "Create or update the provider's did:plc.",
     "private": "Export or delete the private state of an account.",
@@ -54,7 +55,6 @@ OLD_NAMES: Final = {
     "audit": "repo audit",
     "rebuild counts": "db recount",
     "rebuild search": "search rebuild",
-    "export": "repo export",
     "backup": "db backup",
     "restore": "db restore",
 }

@@ -133,6 +133,15 @@ class ServerFields(BaseSettings):
         description="Require the invite code in $BIGWORLD_HOME/secrets/pds-a-invite to "
         "sign up at that PDS. A development network requires none.",
     )
+    pds_smtp_url: SecretStr | None = Field(
+        None,
+        description="Mail server of the PDS: smtps://user:password@host:465, or "
+        "smtp://… with STARTTLS. Default: mails are files in $BIGWORLD_HOME/mail.",
+    )
+    pds_mail_from: str | None = Field(
+        None,
+        description="Sender of the mails of the PDS. Default: noreply@ its host.",
+    )
     worker_threads: int = Field(
         8, ge=1, le=256, description="Threads of the Celery worker."
     )

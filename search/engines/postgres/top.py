@@ -167,6 +167,9 @@ class _Top:
             self._expected(place.high, low) > _CAP
             or self._read(place.high, low) > _READ
         )
+        if timed and self._expected(place.high, low) < self._read(place.high, low) / 2:
+            # Each band of a phrase reads all that holds its words: one band is enough.
+            low = _FIRST_TIER
         if low == _FIRST_TIER and not self._is_anchored and self._size > _UNRANKED:
             timed = True
         return replace(place, low=low, mode=TIMED if timed else RANKED)
