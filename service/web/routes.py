@@ -23,6 +23,7 @@ from service.web.rendering import FOLDER, SAME_ORIGIN, PageFrame
 from service.web.search_page import SearchPage
 from service.web.status_page import StatusPage
 from service.web.thread_page import ThreadPage
+from service.web.write_page import WritePage
 
 
 def page_routes(
@@ -52,8 +53,10 @@ def page_routes(
             frame.route("proof.html", ProofPage(frame).page),
         ),
         Route("/explain", frame.route("explain.html", ExplainPage(frame).page)),
-        Route("/feeds", frame.route("feeds.html", feeds.overview)),
+        Route("/feeds", frame.route("feeds.html", feeds.gallery)),
+        *WritePage(frame).routes(),
         Route("/feed/{name}", frame.route("feed.html", feeds.feed)),
+        Route("/feed/{owner}/{name}", frame.route("feed.html", feeds.feed)),
         Route("/status", frame.route("status.html", status.page)),
         *host_pages.routes(show_host),
         Route("/status/counts.json", status.counts_json),
