@@ -234,6 +234,7 @@ def upgrade() -> None:
         op.execute(f"CREATE VIEW analytics.{name} AS {query}")
     op.execute(_COUNT_STORED)
     op.execute(_ROLE)
+    op.execute("ALTER TABLE search_trend ADD COLUMN usual REAL NOT NULL DEFAULT 0")
 
 
 # What was stored before the triggers.
@@ -252,6 +253,7 @@ SELECT activity_day(sort_at), 10, lang, count(*) FROM post, LATERAL (
 
 
 def downgrade() -> None:
+    op.execute("ALTER TABLE search_trend DROP COLUMN usual")
     op.execute("DROP SCHEMA analytics CASCADE")
     for name in _COUNTED:
         for event in ("insert", "delete"):
