@@ -248,6 +248,23 @@ def sql(
 
 
 @app.command()
+def stats(
+    table: Annotated[
+        str | None,
+        typer.Argument(
+            help="hours, days, active, languages, hosts or topics; default: all."
+        ),
+    ] = None,
+    form: AsForm = Form.TABLE,
+) -> None:
+    """Show the activity by hour and day, languages, hosts and topics."""
+    from service.cli.analytics.activity_stats import show_stats
+    from service.cli.groups import read_config
+
+    show_stats(read_config(), table, form.value)
+
+
+@app.command()
 def verify(
     uri: Annotated[str, typer.Argument(metavar="AT-URI", help="The record.")],
     server: Annotated[
