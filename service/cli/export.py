@@ -19,6 +19,7 @@ from service.cli.groups import AsJson, make_group, read_config
 from service.cli.progress import Report
 from service.operator_errors import ServiceError
 from service.runtime.databases import INDEX, PRIVATE, open_database, open_existing
+from service.runtime.garbage_collection import tune_gc
 from storage.postgres.pool import Conn, connect
 from storage.private.takedowns import TakenDown, load_taken_down
 
@@ -43,6 +44,7 @@ def run(
 ) -> None:
     """Write what changed since the last run, or everything at first."""
     config = read_config()
+    tune_gc()
     started = time.monotonic()
     with (
         Report(Console(stderr=True)) as report,
