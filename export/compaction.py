@@ -17,13 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from export.layout import DATA_TABLES, TABLES, TOMBSTONES, Table
+from export.layout import DATA_TABLES, LATEST_ONLY, TABLES, TOMBSTONES, Table
 from export.manifest import ExportFolder, Manifest, Part, part_lines
 from export.part_files import PartFile
 
 _ADDRESS: Final = ("did", "nsid", "rkey")
-_LATEST_ONLY: Final = frozenset(("actors", "stats", "labels"))
-"""Tables whose older rows are replaced without a tombstone."""
 
 
 class Removals:
@@ -88,7 +86,7 @@ def compact(
     newest = {
         table.name: _newest_seqs(folder.path, old, table)
         for table in DATA_TABLES
-        if table.name in _LATEST_ONLY
+        if table.name in LATEST_ONLY
     }
     replaced: list[Part] = []
     written: list[Part] = []

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
 
 from export.layout import SCHEMA_VERSION, TABLES
+from export.views import EMPTY, VIEWS, write_views
 
 MANIFEST: Final = "manifest.jsonl"
 _LOCK: Final = ".lock"
@@ -112,7 +113,7 @@ class ExportFolder:
 
     def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
-        known = {MANIFEST, _LOCK, *TABLES}
+        known = {MANIFEST, _LOCK, VIEWS, *TABLES}
         names = {path.name for path in self.path.iterdir()}
         if strange := sorted(names - known):
             raise FolderError(
@@ -146,6 +147,7 @@ class ExportFolder:
             }
         )
         self.remove_strays()
+        write_views(self.path)
         return token
 
     def append(self, line: Mapping[str, Any]) -> None:
@@ -163,7 +165,7 @@ class ExportFolder:
         for name in TABLES:
             for path in (self.path / name).rglob("*"):
                 known = path.relative_to(self.path).as_posix() in self.manifest.parts
-                if path.is_file() and not known:
+                if path.is_file() and not known and path.name != EMPTY:
                     path.unlink()
 
     def _cut_manifest(self) -> None:

@@ -25,6 +25,7 @@ from export.manifest import (
     file_hash,
     read_manifest,
 )
+from export.views import EMPTY
 
 _MOST_FAULTS: Final = 100
 
@@ -113,5 +114,6 @@ def _find_strays(folder: Path, manifest: Manifest, result: ScanResult) -> None:
     for table in (*DATA_TABLES, TOMBSTONES):
         for path in sorted((folder / table.name).rglob("*")):
             name = path.relative_to(folder).as_posix()
-            if path.is_file() and name not in manifest.parts:
+            known = path.name == EMPTY or name in manifest.parts
+            if path.is_file() and not known:
                 result.add_fault(f"{name} is not in {MANIFEST}")
