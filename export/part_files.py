@@ -93,8 +93,13 @@ class PartFiles:
             if left.file is not None:
                 left.file.discard()
 
-    def add(self, table: Table, rows: Any, partition: str = "") -> None:
-        """Add rows: an Arrow table with the columns of `table`."""
+    def add(
+        self, table: Table, rows: Any, partition: str = "", *, replaced: bool = False
+    ) -> None:
+        """Add rows: an Arrow table with the columns of `table`.
+
+        `replaced` is for the other format: here a tombstone says it.
+        """
         if not len(rows):
             return
         _, buffer = self._buffers.setdefault(

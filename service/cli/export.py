@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,7 +14,8 @@ from rich.console import Console
 
 from export.compaction import compact as compact_folder
 from export.exporter import PROMISE_HOURS, Exporter
-from export.manifest import ExportFolder, read_manifest
+from export.json_lines import JSON_LINES
+from export.manifest import PARQUET, ExportFolder, read_manifest
 from export.scan import scan_export
 from service.cli.groups import AsJson, make_group, read_config
 from service.cli.progress import Report
@@ -29,6 +31,14 @@ app = make_group(
     bare="run",
 )
 
+
+class Format(StrEnum):
+    """Forms of an export."""
+
+    PARQUET = PARQUET
+    JSONL = JSON_LINES
+
+
 Folder = Annotated[Path, typer.Argument(help="The folder of the export.")]
 _ROWS: Final = "rows"
 
@@ -40,6 +50,9 @@ def run(
         float,
         typer.Option(min=0.1, help="Hours until a deleted row is gone from all files."),
     ] = PROMISE_HOURS,
+    form: Annotated[
+        Format, typer.Option("--format", help="The form of a new export.")
+    ] = Format.PARQUET,
     as_json: AsJson = False,
 ) -> None:
     """Write what changed since the last run, or everything at first."""
@@ -55,7 +68,7 @@ def run(
         connect(private_url) as private,
         ExportFolder(to) as folder,
     ):
-        exporter = Exporter(folder, conn, reading, hours)
+        exporter = Exporter(folder, conn, reading, hours, form.value)
         total = _rows_in(conn) if not folder.manifest.increments else 0
         rows = exporter.run(
             load_taken=lambda: _load_taken(private),
