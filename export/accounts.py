@@ -37,6 +37,7 @@ class Account:
     indexed_at: datetime
     hidden: Kind | None
     written: bool
+    rev: str | None = None
 
 
 def load_accounts(
@@ -46,7 +47,7 @@ def load_accounts(
     rows = conn.execute(
         """
         SELECT a.id, a.did, a.handle, a.indexed_at, a.upstream_status,
-            a.takedown IS NOT NULL, r.rev IS NOT NULL, e.actor IS NOT NULL
+            a.takedown IS NOT NULL, r.rev, e.actor IS NOT NULL
         FROM unnest(%s::int4[]) AS x (id) JOIN actor a ON a.id = x.id
         LEFT JOIN repo r ON r.actor = a.id
         LEFT JOIN export_account e
@@ -55,17 +56,17 @@ def load_accounts(
         (sorted(actors), export),
     ).fetchall()
     hidden: dict[int, Kind] = {}
-    for actor, did, _, _, status, takedown, held, _ in rows:
+    for actor, did, _, _, status, takedown, rev, _ in rows:
         if takedown or did in taken.accounts:
             hidden[actor] = Kind.TAKEDOWN
-        elif status != STATUS_ACTIVE or not held:
+        elif status != STATUS_ACTIVE or rev is None:
             hidden[actor] = Kind.ACCOUNT
     shown = [row[0] for row in rows if row[0] not in hidden]
     for actor in find_opted_out(conn, shown) | _find_signed_in_only(conn, shown):
         hidden[actor] = Kind.OPT_OUT
     return {
-        row[0]: Account(row[0], row[1], row[2], row[3], hidden.get(row[0]), row[7])
-        for row in rows
+        actor: Account(actor, did, handle, since, hidden.get(actor), written, rev)
+        for actor, did, handle, since, _, _, rev, written in rows
     }
 
 

@@ -10,20 +10,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from export.layout import DATA_TABLES, TABLES, TOMBSTONES, Table
+from export.json_lines import JSON_LINES, LaterEvents, rewrite_lines
+from export.layout import DATA_TABLES, LATEST_ONLY, TABLES, TOMBSTONES, Table
 from export.manifest import ExportFolder, Manifest, Part, part_lines
 from export.part_files import PartFile
 
 _ADDRESS: Final = ("did", "nsid", "rkey")
-_LATEST_ONLY: Final = frozenset(("actors", "stats", "labels"))
-"""Tables whose older rows are replaced without a tombstone."""
 
 
 class Removals:
@@ -33,6 +32,11 @@ class Removals:
         whole = pc.is_null(rows["nsid"])
         self._accounts = _latest(rows.filter(whole), ("did",))
         self._records = _latest(rows.filter(pc.invert(whole)), _ADDRESS)
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return no tombstones."""
+        return cls(TOMBSTONES.schema.empty_table())
 
     def __len__(self) -> int:
         return len(self._accounts) + len(self._records)
@@ -83,12 +87,14 @@ def compact(
     """Remove dead rows from all files; `count` gets the files done and their number."""
     manifest = folder.manifest
     applied = manifest.last
+    if manifest.format == JSON_LINES:
+        return _compact_lines(folder, count)
     removals = read_removals(folder.path, manifest, manifest.compacted)
     old = [part for part in manifest.parts.values() if part.table != TOMBSTONES.name]
     newest = {
         table.name: _newest_seqs(folder.path, old, table)
         for table in DATA_TABLES
-        if table.name in _LATEST_ONLY
+        if table.name in LATEST_ONLY
     }
     replaced: list[Part] = []
     written: list[Part] = []
@@ -102,16 +108,43 @@ def compact(
             if kept.any():
                 written.append(_rewrite(folder, part, table, kept, applied))
         count(done, len(old))
+    _list_files(folder, replaced, written)
+    return Compaction(removed, len(replaced))
+
+
+def _list_files(
+    folder: ExportFolder, replaced: list[Part], written: list[Part]
+) -> None:
     folder.append(
         {
             "kind": "compaction",
             "time": time.time(),
-            "applied": applied,
+            "applied": folder.manifest.last,
             "replaces": [part.path for part in replaced],
             "files": part_lines(written),
         }
     )
     folder.remove_strays()
+
+
+def _compact_lines(
+    folder: ExportFolder, count: Callable[[int, int], None]
+) -> Compaction:
+    manifest = folder.manifest
+    old = [*manifest.parts.values()]
+    new = [part for part in old if part.last > manifest.compacted]
+    later = LaterEvents(folder.path, new)
+    replaced: list[Part] = []
+    written: list[Part] = []
+    removed = 0
+    for done, part in enumerate(old, 1):
+        kept, gone = rewrite_lines(folder, part, later, manifest.last)
+        if kept is not part:
+            replaced.append(part)
+            written += [kept] if kept is not None else []
+            removed += gone
+        count(done, len(old))
+    _list_files(folder, replaced, written)
     return Compaction(removed, len(replaced))
 
 

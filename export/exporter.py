@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from export.compaction import compact
 from export.increment import Count, Increment, Limits, write_increment
-from export.manifest import ExportFolder, FolderError
+from export.manifest import PARQUET, ExportFolder, FolderError
 from storage import change_log
 from storage.change_log import Reader
 from storage.postgres.pool import Conn
@@ -28,6 +28,7 @@ class Exporter:
     conn: Conn
     reading: Conn
     promise_hours: float = PROMISE_HOURS
+    format: str = PARQUET
     limits: Limits = field(default_factory=Limits)
     started_over: bool = False
 
@@ -84,7 +85,9 @@ class Exporter:
             self.started_over = True
             if reader is not None:
                 change_log.forget_reader(self.conn, reader.id)
-        token = self.folder.begin(promise_hours=self.promise_hours, format="parquet")
+            self.format = manifest.format
+            self.promise_hours = manifest.promise_hours
+        token = self.folder.begin(promise_hours=self.promise_hours, format=self.format)
         return change_log.add_reader(self.conn, token)
 
 

@@ -8,7 +8,7 @@ the manifest are written in this order; the line is what counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -23,6 +23,7 @@ from export.accounts import (
     note_accounts,
     settle_accounts,
 )
+from export.json_lines import JSON_LINES, EventFiles
 from export.layout import ACTORS, LABELS, STATS, TOMBSTONES, Kind
 from export.manifest import ExportFolder, part_lines
 from export.part_files import PartFiles
@@ -71,29 +72,39 @@ class Increment:
 @dataclass(slots=True)
 class _Work:
     snapshot: Snapshot
-    files: PartFiles
+    files: PartFiles | EventFiles
     export: int
     seq: int
     taken: TakenDown
     count: Count
+    revs: dict[str, str]
     rows: int = 0
     records: int = 0
     tombstones: int = 0
     written: list[int] = field(default_factory=list)
     gone: list[int] = field(default_factory=list)
 
-    def add(self, table: Any, rows: Any, partition: str = "") -> None:
-        self.files.add(table, rows, partition)
+    def add(
+        self, table: Any, rows: Any, partition: str = "", *, replaced: bool = False
+    ) -> None:
+        self.files.add(table, rows, partition, replaced=replaced)
         self.rows += len(rows)
         if table is TOMBSTONES:
             self.tombstones += len(rows)
         self.count(self.rows)
 
-    def add_records(self, records: StoredRecords) -> None:
+    def add_records(self, records: StoredRecords, *, replaced: bool = False) -> None:
         for table, partition, rows in make_tables(records, self.seq):
-            self.add(table, rows, partition)
+            self.add(table, rows, partition, replaced=replaced)
         self.add(STATS, self.snapshot.record_counts(records, self.seq))
         self.records += len(records.keys)
+
+    def load_accounts(self, actors: Collection[int]) -> dict[int, Account]:
+        """Return accounts, and note their revs."""
+        conn = self.snapshot.conn
+        accounts = load_accounts(conn, self.export, actors, self.taken)
+        self.revs.update((a.did, a.rev or "") for a in accounts.values())
+        return accounts
 
     def add_actors(self, accounts: Sequence[Account]) -> None:
         self.add(ACTORS, self.snapshot.actors(accounts, self.seq))
@@ -175,8 +186,9 @@ def write_increment(
         )
         seq = moment if end is None else end
         at = now()
-        with PartFiles(folder, last + 1, seq, at) as files:
-            work = _Work(Snapshot(reading), files, reader.id, seq, taken, count)
+        revs: dict[str, str] = {}
+        with _open_files(folder, seq, at, revs) as files:
+            work = _Work(Snapshot(reading), files, reader.id, seq, taken, count, revs)
             base = folder.manifest.base
             _write_changes(work, change_log.merge_entries(entries), base)
             base = _write_base(work, base, limits.records)
@@ -197,6 +209,15 @@ def write_increment(
     return Increment(seq, work.rows, base is None and end is None)
 
 
+def _open_files(
+    folder: ExportFolder, seq: int, at: datetime, revs: dict[str, str]
+) -> PartFiles | EventFiles:
+    first = folder.manifest.last + 1
+    if folder.manifest.format == JSON_LINES:
+        return EventFiles(folder, first, seq, at, revs)
+    return PartFiles(folder, first, seq, at)
+
+
 def _write_changes(work: _Work, entries: change_log.Entries, base: int | None) -> None:
     """Write the current rows of changed addresses, and their tombstones."""
     starts = (
@@ -209,7 +230,7 @@ def _write_changes(work: _Work, entries: change_log.Entries, base: int | None) -
         some = slice(first, first + _ACCOUNTS)
         part = entries[starts[some][0] : ends[some][-1]]
         actors = entries["actor"][starts[some]].tolist()
-        accounts = load_accounts(work.snapshot.conn, work.export, actors, work.taken)
+        accounts = work.load_accounts(actors)
         _remove_hidden(work, accounts.values())
         shown = {a.actor: a for a in accounts.values() if a.hidden is None}
         # Others come with the base.
@@ -273,7 +294,7 @@ def _write_records(
     hidden: set[tuple[int, int, int]] = set()
     for records in work.snapshot.fetch(addresses, accounts):
         kept = work.without_taken(records)
-        work.add_records(kept)
+        work.add_records(kept, replaced=replaced)
         if replaced:
             shown.update(kept.tuples())
             hidden.update(records.tuples())
@@ -311,7 +332,7 @@ def _write_base(work: _Work, base: int | None, most: int) -> int | None:
         actors = next_actors(work.snapshot.conn, base, _ACCOUNTS)
         if not actors:
             return None
-        accounts = load_accounts(work.snapshot.conn, work.export, actors, work.taken)
+        accounts = work.load_accounts(actors)
         work.write_whole(
             [a for a in accounts.values() if a.hidden is None and not a.written]
         )

@@ -135,7 +135,11 @@ LABELS: Final = _table(
 )
 TOMBSTONES: Final = _table("tombstones", "did nsid rkey", **_ADDRESS)
 
+EVENTS: Final = "events"
+"""Folder of the second format (export.json_lines)."""
 DATA_TABLES: Final = (RECORDS, LINKS, POSTS, ACTORS, STATS, LABELS)
+LATEST_ONLY: Final = frozenset(("actors", "stats", "labels"))
+"""Tables whose older rows are replaced without a tombstone."""
 TABLES: Final = {table.name: table for table in (*DATA_TABLES, TOMBSTONES)}
 
 

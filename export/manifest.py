@@ -17,9 +17,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
 
-from export.layout import SCHEMA_VERSION, TABLES
+from export.layout import EVENTS, SCHEMA_VERSION, TABLES
+from export.views import EMPTY, VIEWS, write_views
 
 MANIFEST: Final = "manifest.jsonl"
+PARQUET: Final = "parquet"
 _LOCK: Final = ".lock"
 _DRAFT: Final = ".draft"
 _HASH_BYTES: Final = 1024 * 1024
@@ -112,7 +114,7 @@ class ExportFolder:
 
     def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
-        known = {MANIFEST, _LOCK, *TABLES}
+        known = {MANIFEST, _LOCK, VIEWS, EVENTS, *TABLES}
         names = {path.name for path in self.path.iterdir()}
         if strange := sorted(names - known):
             raise FolderError(
@@ -146,6 +148,8 @@ class ExportFolder:
             }
         )
         self.remove_strays()
+        if format == PARQUET:
+            write_views(self.path)
         return token
 
     def append(self, line: Mapping[str, Any]) -> None:
@@ -160,10 +164,10 @@ class ExportFolder:
 
     def remove_strays(self) -> None:
         """Remove files that the manifest does not name, such as those of a crash."""
-        for name in TABLES:
+        for name in (EVENTS, *TABLES):
             for path in (self.path / name).rglob("*"):
                 known = path.relative_to(self.path).as_posix() in self.manifest.parts
-                if path.is_file() and not known:
+                if path.is_file() and not known and path.name != EMPTY:
                     path.unlink()
 
     def _cut_manifest(self) -> None:

@@ -19,6 +19,7 @@ from export.manifest import ExportFolder, HashedFile, Part
 
 _FILE_BYTES: Final = 512 * 1024**2
 _BUFFERED_BYTES: Final = 192 * 1024**2
+_GROUP_BYTES: Final = 16 * 1024**2
 _WAITING: Final = 3
 
 
@@ -92,8 +93,13 @@ class PartFiles:
             if left.file is not None:
                 left.file.discard()
 
-    def add(self, table: Table, rows: Any, partition: str = "") -> None:
-        """Add rows: an Arrow table with the columns of `table`."""
+    def add(
+        self, table: Table, rows: Any, partition: str = "", *, replaced: bool = False
+    ) -> None:
+        """Add rows: an Arrow table with the columns of `table`.
+
+        `replaced` is for the other format: here a tombstone says it.
+        """
         if not len(rows):
             return
         _, buffer = self._buffers.setdefault(
@@ -103,7 +109,7 @@ class PartFiles:
         buffer.rows += len(rows)
         buffer.bytes += rows.nbytes
         self._bytes += rows.nbytes
-        if buffer.rows >= ROW_GROUP_ROWS:
+        if buffer.rows >= ROW_GROUP_ROWS or buffer.bytes > _GROUP_BYTES:
             self._flush(table, partition, buffer)
         while self._bytes > _BUFFERED_BYTES:
             (_, name), (largest, chosen) = max(
@@ -115,7 +121,8 @@ class PartFiles:
         """Finish all files; return them."""
         for (_, partition), (table, buffer) in self._buffers.items():
             self._flush(table, partition, buffer)
-            self._wait(0)
+        self._wait(0)
+        for _, buffer in self._buffers.values():
             if buffer.file is not None:
                 self._parts.append(buffer.file.commit(self._first, self._last))
                 buffer.file = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
@@ -36,7 +36,7 @@ StoredRow = tuple[int, int, int, bytes]
 
 PIECE_ROWS: Final = 20_000
 _PIECE_BYTES: Final = 16 * 1024**2
-_FETCH_ROWS: Final = 2_000
+_FETCH_ROWS: Final = 4_000
 _PROFILE: Final = COLLECTION_IDS[ACTOR_PROFILE]
 _POST: Final = COLLECTION_IDS[FEED_POST]
 _EDGES: Final = frozenset(
@@ -71,8 +71,7 @@ class Snapshot:
         broken = self._broken(dids)
         with self.conn.cursor(name="whole_accounts", binary=True) as cursor:
             cursor.execute(_WHOLE, (int_array(dids),))
-            batches = iter(lambda: cursor.fetchmany(_FETCH_ROWS), [])
-            for rows in self._pieces(chain.from_iterable(batches)):
+            for rows in self._pieces(_ahead(lambda: cursor.fetchmany(_FETCH_ROWS))):
                 yield self._records(rows, dids, broken)
 
     def fetch(
@@ -267,6 +266,15 @@ class Snapshot:
             (dids[address[0]], nsids[address[1]], key)
             for address, key in zip(addresses, keys, strict=True)
         ]
+
+
+def _ahead(fetch: Callable[[], list[Any]]) -> Iterator[Any]:
+    """Yield all rows; the next batch is fetched while the last one is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="fetch") as thread:
+        waiting = thread.submit(fetch)
+        while rows := waiting.result():
+            waiting = thread.submit(fetch)
+            yield from rows
 
 
 def account_tombstones(dids: Sequence[str], seq: int) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,12 +14,14 @@ from rich.console import Console
 
 from export.compaction import compact as compact_folder
 from export.exporter import PROMISE_HOURS, Exporter
-from export.manifest import ExportFolder, read_manifest
+from export.json_lines import JSON_LINES
+from export.manifest import PARQUET, ExportFolder, read_manifest
 from export.scan import scan_export
 from service.cli.groups import AsJson, make_group, read_config
 from service.cli.progress import Report
 from service.operator_errors import ServiceError
 from service.runtime.databases import INDEX, PRIVATE, open_database, open_existing
+from service.runtime.garbage_collection import tune_gc
 from storage.postgres.pool import Conn, connect
 from storage.private.takedowns import TakenDown, load_taken_down
 
@@ -27,6 +30,14 @@ app = make_group(
     "Without a command it writes what changed: `bigworld export --to FOLDER`.",
     bare="run",
 )
+
+
+class Format(StrEnum):
+    """Forms of an export."""
+
+    PARQUET = PARQUET
+    JSONL = JSON_LINES
+
 
 Folder = Annotated[Path, typer.Argument(help="The folder of the export.")]
 _ROWS: Final = "rows"
@@ -39,10 +50,14 @@ def run(
         float,
         typer.Option(min=0.1, help="Hours until a deleted row is gone from all files."),
     ] = PROMISE_HOURS,
+    form: Annotated[
+        Format, typer.Option("--format", help="The form of a new export.")
+    ] = Format.PARQUET,
     as_json: AsJson = False,
 ) -> None:
     """Write what changed since the last run, or everything at first."""
     config = read_config()
+    tune_gc()
     started = time.monotonic()
     with (
         Report(Console(stderr=True)) as report,
@@ -53,7 +68,7 @@ def run(
         connect(private_url) as private,
         ExportFolder(to) as folder,
     ):
-        exporter = Exporter(folder, conn, reading, hours)
+        exporter = Exporter(folder, conn, reading, hours, form.value)
         total = _rows_in(conn) if not folder.manifest.increments else 0
         rows = exporter.run(
             load_taken=lambda: _load_taken(private),
