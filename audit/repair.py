@@ -13,6 +13,7 @@ from typing import Final
 from indexer.collections.registry import OWNED_TABLES, ROW_TABLES
 from indexer.counting import count_links, count_rows
 from indexer.row_writes import remove_records
+from storage.change_log import CHANGED, log_addresses
 from storage.outbox import put_outbox
 from storage.postgres.pool import Conn
 from storage.postgres.transaction import whole_transaction
@@ -87,6 +88,7 @@ def _remove(
         """,
         ([row[0] for row in page], [row[1] for row in page], actor),
     )
+    log_addresses(conn, [(actor, *row[:2]) for row in page], CHANGED)
 
 
 def _read(stored: bytes) -> bytes | None:

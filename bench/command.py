@@ -29,6 +29,7 @@ _MODULES: Final = {
     "search": "search.run",
     "matches": "search.matches",
     "feeds": "feeds.run",
+    "export": "exports.run",
 }
 # Options of the benchmarks.
 _TAKES: Final = {
@@ -38,6 +39,7 @@ _TAKES: Final = {
     "search": ("posts",),
     "relevance": ("page", "failures"),
     "feeds": ("readers", "likes"),
+    "export": ("stored",),
 }
 
 
@@ -53,6 +55,7 @@ class BenchName(StrEnum):
     RELEVANCE = "relevance"
     MATCHES = "matches"
     FEEDS = "feeds"
+    EXPORT = "export"
 
 
 class _Silence:
@@ -75,7 +78,7 @@ def bench(
     ] = False,
     stored: Annotated[
         int,
-        typer.Option(min=0, help="Records stored before ingest and backfill start."),
+        typer.Option(min=0, help="Records stored before ingest, backfill or export."),
     ] = 0,
     shards: Annotated[
         int, typer.Option(min=1, max=64, help="Number of ingest processes.")

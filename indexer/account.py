@@ -10,6 +10,7 @@ from typing import Final
 from indexer.collections.registry import OWNED_TABLES
 from indexer.row_writes import remove_records
 from protocol.events.sequenced_frames import account_frame, sync_frame, utc_text
+from storage.change_log import log_accounts
 from storage.collections import NO_COLLECTION, NO_RKEY
 from storage.drops import delete_dropped_of
 from storage.jobs import claim_jobs, finish_jobs, put_jobs, renew_jobs
@@ -74,6 +75,7 @@ def save_statuses(conn: Conn, statuses: Mapping[int, str]) -> None:
         (actors, [statuses[actor] for actor in actors], STATUS_ACTIVE),
     )
     put_outbox(conn, [(actor, NO_COLLECTION, NO_RKEY) for actor, _ in rows])
+    log_accounts(conn, [actor for actor, _ in rows])
     deleted = [did for actor, did in rows if statuses[actor] == STATUS_DELETED]
     put_jobs(conn, PURGE_JOB, deleted)
 
@@ -90,6 +92,7 @@ def set_takedown(
         conn.execute("SELECT FROM repo WHERE actor = %s FOR UPDATE", (actor,))
         conn.execute("UPDATE actor SET takedown = %s WHERE id = %s", (reason, actor))
         put_outbox(conn, [(actor, NO_COLLECTION, NO_RKEY)])
+        log_accounts(conn, [actor])
         if rebroadcast:
             event_log.append(conn, _frames_of_state(conn, actor))
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from storage.change_log import forget_idle_readers
 from storage.postgres.polling_thread import PollingThread
 from storage.postgres.pool import Pool
 from storage.records.event_log import number_events, prune
@@ -63,6 +64,9 @@ class _Numbering:
                     max_bytes=self._retention.megabytes * 1_000_000,
                 )
             )
+            forgotten = forget_idle_readers(conn)
         self._pruned_at = time.monotonic()
+        if forgotten:
+            log.warning("exports_forgotten", exports=forgotten)
         if gone:
             log.info("events_pruned", events=gone)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from storage.change_log import NAME, log_accounts
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, RKEY_SELF
 from storage.outbox import put_outbox
 from storage.postgres.pool import Conn
@@ -70,3 +71,4 @@ def save_handles(conn: Conn, handles: Mapping[int, str | None], now: datetime) -
     ).fetchall()
     touched = {row[0] for row in lost} | {actor for actor, new in changed if new}
     put_outbox(conn, [(actor, _PROFILE, RKEY_SELF) for actor in sorted(touched)])
+    log_accounts(conn, sorted(touched), NAME)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from indexer.changes import Change, Prepared, prepare
 from indexer.counting import count_links, count_rows
+from storage.change_log import log_records
 from storage.outbox import Cause, put_outbox
 from storage.postgres.arrays import int_columns
 from storage.postgres.copy import copy_rows
@@ -102,6 +103,7 @@ def write(
         count_rows(stats, table, [row[0] for row in kept], 1)
     copy_rows(conn, "index_error", _ERROR_COLUMNS, _ERROR_TYPES, prepared.errors)
     put_outbox(conn, prepared.outbox, cause)
+    log_records(conn, prepared.records, prepared.replaced)
     return stats
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from psycopg.rows import dict_row
 
 from labels.signed_label import LabelFault, SignedLabel
+from storage.change_log import LABELS, log_addresses
 from storage.postgres.fetch import fetch_all
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner
@@ -80,6 +81,7 @@ def save_labels(conn: Conn, rows: Sequence[Row]) -> None:
         """,
         [list(column) for column in zip(*rows, strict=True)],
     )
+    log_addresses(conn, {row[:3] for row in rows}, LABELS)
 
 
 def load_position(conn: Conn, src: int) -> int:

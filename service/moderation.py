@@ -17,12 +17,13 @@ from labels.signed_label import SignedLabel
 from service.runtime.config import Config
 from service.runtime.databases import INDEX, PRIVATE, open_database, open_existing
 from service.runtime.secrets import label_key
+from storage.change_log import CHANGED, log_addresses
 from storage.postgres.pool import Pool, open_pool
 from storage.private import takedowns
 from storage.private.decisions import load_decisions
 from storage.private.private_store import PrivateStore
 from storage.private.reports import prune_reports
-from storage.records.addresses import find_actors
+from storage.records.addresses import find_actors, find_addresses
 from storage.records.interning import Interner
 
 ADOPTED: Final = "adopted from the index"
@@ -47,6 +48,7 @@ class Moderation:
                 conn, subject, operator=operator, reason=reason
             )
         self._copy_account(subject, reason)
+        self._log_record(subject)
         return before
 
     def undo(self, subject: str, *, operator: str, reason: str) -> str | None:
@@ -58,6 +60,7 @@ class Moderation:
         if before is None:
             before = self._adopted_reason(subject)
         self._copy_account(subject, None)
+        self._log_record(subject)
         return before
 
     def issue(
@@ -127,6 +130,11 @@ class Moderation:
                 "SELECT takedown FROM actor WHERE did = %s", (subject,)
             ).fetchone()
         return row[0] if row else None
+
+    def _log_record(self, subject: str) -> None:
+        """Tell exports that a record is hidden, or shown again."""
+        with self.pool.connection() as conn:
+            log_addresses(conn, find_addresses(conn, [subject]).values(), CHANGED)
 
     def _copy_account(self, subject: str, reason: str | None) -> None:
         if "/" in subject:

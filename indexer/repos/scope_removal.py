@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from indexer.account import remove_page
+from storage.change_log import log_accounts
 from storage.outbox import put_account
 from storage.postgres.pool import Conn
 from storage.postgres.transaction import retry_conflicts, whole_transaction
@@ -69,3 +70,4 @@ def _forget(conn: Conn, actor: int) -> None:
     )
     conn.execute("UPDATE actor SET was_here = true WHERE id = %s", (actor,))
     put_account(conn, actor)
+    log_accounts(conn, [actor])

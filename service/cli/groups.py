@@ -29,8 +29,10 @@ GROUPS: Final = {
     "scope": "Show, change or estimate what is indexed.",
     "search": "Search through the running provider, or rebuild its index.",
     "feed": "Check, preview and explain feeds, list them, or read one.",
+    "export": "Write the index to a folder of open files, and check them.",
     "lexicon": "List, add or look up lexicons of other records.",
     "did": "Create or update the provider's did:plc.",
+    "account": "Make, show, rotate and test the recovery key of an account.",
     "private": "Export or delete the private state of an account.",
     "takedown": "Hide accounts, records or blobs, or show them again.",
     "label": "Issue labels, and read reports.",
@@ -42,6 +44,7 @@ _MODULES: Final = {
     "label": "service.cli.moderation.label",
     "did": "service.did_command",
     "private": "service.cli.accounts.private",
+    "account": "service.cli.accounts.account",
 }
 
 # Old words -> new words. The first old word leads, the others stand anywhere after it.
@@ -54,7 +57,6 @@ OLD_NAMES: Final = {
     "audit": "repo audit",
     "rebuild counts": "db recount",
     "rebuild search": "search rebuild",
-    "export": "repo export",
     "backup": "db backup",
     "restore": "db restore",
 }

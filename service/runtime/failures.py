@@ -69,6 +69,8 @@ def _describe_library_error(error: BaseException) -> str | None:
         error, "aiohttp", "ClientConnectionError"
     ):
         return line
+    if _is_any(error, "export.manifest", "FolderError"):
+        return line
     return None
 
 

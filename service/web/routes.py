@@ -24,6 +24,7 @@ from service.web.search_page import SearchPage
 from service.web.statistics.statistics_page import StatisticsPage
 from service.web.status_page import StatusPage
 from service.web.thread_page import ThreadPage
+from service.web.write_page import WritePage
 
 
 def page_routes(
@@ -54,8 +55,10 @@ def page_routes(
             frame.route("proof.html", ProofPage(frame).page),
         ),
         Route("/explain", frame.route("explain.html", ExplainPage(frame).page)),
-        Route("/feeds", frame.route("feeds.html", feeds.overview)),
+        Route("/feeds", frame.route("feeds.html", feeds.gallery)),
+        *WritePage(frame).routes(),
         Route("/feed/{name}", frame.route("feed.html", feeds.feed)),
+        Route("/feed/{owner}/{name}", frame.route("feed.html", feeds.feed)),
         Route("/status", frame.route("status.html", status.page)),
         *statistics.routes(frame.route("statistics.html", statistics.page)),
         *host_pages.routes(show_host),

@@ -10,10 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from storage.collections import ACTOR_PROFILE, COLLECTION_IDS, FEED_POST
+from storage.change_log import COUNTS, is_followed, log_addresses
+from storage.collections import (
+    ACTOR_PROFILE,
+    COLLECTION_IDS,
+    FEED_POST,
+    NO_COLLECTION,
+    NO_RKEY,
+)
 from storage.postgres.arrays import int_array, int_columns
 from storage.postgres.copy import copy_rows
 from storage.postgres.pool import Conn
+
+_POST: Final = COLLECTION_IDS[FEED_POST]
+_LOGGED_AT_ONCE: Final = 20_000
 
 LIKES: Final = 0
 REPOSTS: Final = 1
@@ -147,6 +157,14 @@ class _Table:
     def types(self) -> tuple[str, ...]:
         return (*self.key_types, *("int4",) * len(self.counts))
 
+    def address(self, row: Sequence[int]) -> tuple[int, int, int]:
+        """Return the record or account that a row, or the keys of one, is about."""
+        if self.name == "post_stats":
+            return row[1], _POST, row[0]
+        if self.name == "subject_stats":
+            return row[0], row[1], row[2]
+        return row[0], NO_COLLECTION, NO_RKEY
+
 
 _POSTS: Final = _Table(
     "post_stats",
@@ -200,6 +218,7 @@ def apply_stats(conn: Conn, change: StatsChange) -> None:
                 f"SELECT * FROM unnest({arrays})",
                 int_columns(rows, len(table.types)),
             )
+            log_addresses(conn, (table.address(row) for row in rows), COUNTS)
 
 
 def _upsert(conn: Conn, table: _Table, query: str, values: Sequence[str]) -> None:
@@ -259,6 +278,15 @@ class StatsPile:
                 f"GROUP BY {keys} ORDER BY {keys}"
             )
             _upsert(self._conn, table, query, ())
+            if is_followed(self._conn):
+                self._log(table)
+
+    def _log(self, table: _Table) -> None:
+        name, keys = f"pile_{table.name}", ", ".join(table.keys)
+        with self._conn.cursor(name=name, binary=True) as cursor:
+            cursor.execute(f"SELECT DISTINCT {keys} FROM {name}")
+            while rows := cursor.fetchmany(_LOGGED_AT_ONCE):
+                log_addresses(self._conn, map(table.address, rows), COUNTS)
 
     def _pile(self) -> None:
         for table in _TABLES:

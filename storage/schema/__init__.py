@@ -16,6 +16,7 @@ Rows are read and written through psycopg.
 - identity: identity, handle_cache, jti, plc_log, plc_doubt, plc_feed, plc_host
 - work: search_outbox, job, lexicon, lease, event_block, event_counter
 - watching: gauge, pulse, audit_sample
+- exports: export, export_account, change_block, change_counter
 - activity: activity, activity_change, record_json
 
 A record's address is (actor, collection, rkey): int4, int4, int8. A TID record key is
@@ -25,6 +26,7 @@ its own 63-bit number; any other key is a negative id of `rkey`.
 from storage.schema import (
     activity,
     counts,
+    exports,
     hosts,
     identity,
     names,
@@ -42,6 +44,7 @@ __all__ = [
     "RECORD_PARTITIONS",
     "activity",
     "counts",
+    "exports",
     "hosts",
     "identity",
     "metadata",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -13,6 +13,8 @@ from storage.private.feeds.reader_sketch import ReaderSketch
 KEPT: Final = timedelta(days=90)
 LATENCY_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
 """Upper bounds of the classes of latency; one more class is above all."""
+FAILED: Final = "bigworld.feed.defs#failed"
+"""A page that was not served, since the algorithm of the feed failed."""
 EVENTS: Final = (
     "app.bsky.feed.defs#requestLess",
     "app.bsky.feed.defs#requestMore",
@@ -26,8 +28,11 @@ EVENTS: Final = (
     "app.bsky.feed.defs#interactionReply",
     "app.bsky.feed.defs#interactionQuote",
     "app.bsky.feed.defs#interactionShare",
+    FAILED,
 )
 """Known events. Their order is stored: new ones come last."""
+INTERACTIONS: Final = frozenset(EVENTS) - {FAILED}
+"""Events that clients send."""
 
 
 @dataclass(slots=True)
@@ -128,6 +133,18 @@ def read_hours(
         WHERE hour >= %(since)s {named} ORDER BY hour DESC, feed LIMIT %(limit)s
         """,
         {"since": since, "feed": feed, "limit": limit},
+    )
+    return [_read(row) for row in rows]
+
+
+def read_hours_of(
+    conn: Conn, since: datetime, feeds: Collection[str]
+) -> list[FeedHour]:
+    """Return hours of some feeds since a time."""
+    rows = conn.execute(
+        "SELECT feed, hour, pages, empty_pages, latency, events, readers FROM feed_hour"
+        " WHERE feed = ANY(%s) AND hour >= %s",
+        ([*feeds], since),
     )
     return [_read(row) for row in rows]
 

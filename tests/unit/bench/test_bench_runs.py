@@ -44,6 +44,7 @@ PROMISED = {
         "feed_latest_p99_ms",
         "provider_mib",
     },
+    "export": {"records_per_s", "increment_s", "slowest_question_s"},
     "matches": {"matches_per_s", "applied_to_matched_p99_s"},
     "serve": {
         "search_recent_p99_ms",
