@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 _WIDTH = 640
-_HEIGHT = 180
-_LEFT = 56
-_BOTTOM = 24
-_TOP = 12
+_HEIGHT = 190
+_BOTTOM = 26
+_TOP = 28
+_EDGE = 6
 
 
 def plot_bars(
     name: str, title: str, labels: Sequence[str], values: Sequence[int | None]
 ) -> Markup:
-    """Return a bar for each value; `name` makes the ids of the page unique.
+    """Return a figure with a bar for each value; `name` makes its ids unique.
 
     A missing value has no bar. The description names the highest and the last one.
     """
     known = [value for value in values if value is not None]
     most = max([*known, 1])
-    step = (_WIDTH - _LEFT) / max(1, len(values))
+    step = (_WIDTH - 2 * _EDGE) / max(1, len(values))
     floor = _HEIGHT - _BOTTOM
     parts = [_axis(most, floor)]
     for place, (label, value) in enumerate(zip(labels, values, strict=True)):
@@ -34,7 +34,7 @@ def plot_bars(
                 '<rect class="bar" x="{}" y="{}" width="{}" height="{}">'
                 "<title>{}: {}</title></rect>"
             ).format(
-                f"{_LEFT + place * step:.1f}",
+                f"{_EDGE + place * step:.1f}",
                 f"{floor - height:.1f}",
                 f"{max(1.0, step - 2):.1f}",
                 f"{height:.1f}",
@@ -43,12 +43,13 @@ def plot_bars(
             )
         )
     if labels:
-        parts.append(_text(_LEFT, _HEIGHT - 6, labels[0], "start"))
-        parts.append(_text(_WIDTH, _HEIGHT - 6, labels[-1], "end"))
+        parts.append(_text(_EDGE, _HEIGHT - 7, labels[0], "start"))
+        parts.append(_text(_WIDTH - _EDGE, _HEIGHT - 7, labels[-1], "end"))
     return Markup(
+        '<figure class="plotted"><figcaption>{title}</figcaption>'
         '<svg class="plot" viewBox="0 0 {w} {h}" role="img"'
         ' aria-labelledby="{n}-title {n}-desc"><title id="{n}-title">{title}</title>'
-        '<desc id="{n}-desc">{desc}</desc>{parts}</svg>'
+        '<desc id="{n}-desc">{desc}</desc>{parts}</svg></figure>'
     ).format(
         w=_WIDTH,
         h=_HEIGHT,
@@ -79,17 +80,11 @@ def describe(labels: Sequence[str], values: Sequence[int | None]) -> str:
 def _axis(most: int, floor: int) -> Markup:
     lines = [
         Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
-            _LEFT, _WIDTH, y, y
+            _EDGE, _WIDTH - _EDGE, y, y
         )
         for y in (floor, _TOP)
     ]
-    return Markup("").join(
-        [
-            *lines,
-            _text(_LEFT - 6, floor + 4, "0", "end"),
-            _text(_LEFT - 6, _TOP + 4, f"{most:,}", "end"),
-        ]
-    )
+    return Markup("").join([*lines, _text(_EDGE, _TOP - 8, f"{most:,}", "start")])
 
 
 def _text(x: int, y: int, text: str, anchor: str) -> Markup:
