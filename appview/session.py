@@ -10,6 +10,7 @@ from appview.app import AppView
 from appview.labelers import ACCEPT_LABELERS, CONTENT_LABELERS, Labelers, parse_labelers
 from feeds.feedback import NO_FEEDBACK, Feedback
 from feeds.served_feeds import FeedSet
+from feeds.skeleton import Ranking
 from network.xrpc.server import Call, XrpcError
 from protocol.syntax import is_did
 from storage.postgres.pool import Conn
@@ -53,6 +54,8 @@ class RequestContext:
     """Takedowns at the time of the last session."""
     feedback: Feedback = NO_FEEDBACK
     """The viewer's feedback, for feeds that use it."""
+    ranking: Ranking | None = None
+    """The items of a feed that is ordered by another process."""
     _private: PrivateState | None = None
     _feeds: FeedSet | None = None
 

@@ -15,10 +15,12 @@ from typing import Final
 
 import zstandard
 
+from analytics.activity import correct, find_miscounts
 from protocol.data.cid import cid_for
 from protocol.errors import ProtocolError
 from protocol.mst import build_root
 from protocol.repo.commit import parse_commit
+from storage.change_log import COUNTS, log_addresses
 from storage.collections import (
     COLLECTION_IDS,
     FEED_POST,
@@ -27,6 +29,7 @@ from storage.collections import (
     LIKE_SUBJECT,
     LISTITEM_LIST,
     NO_COLLECTION,
+    NO_RKEY,
     QUOTE_PATHS,
     REPLY_PARENT,
     REPOST_SUBJECT,
@@ -244,13 +247,18 @@ def recount_stats(conn: Conn, *, repair: bool = False) -> StatsAudit:
     with whole_transaction(conn):
         if repair:
             conn.execute(
-                "LOCK TABLE post_stats, subject_stats, actor_stats "
+                # In the order in which batches write them.
+                "LOCK TABLE activity_change, post_stats, subject_stats, actor_stats "
                 "IN SHARE ROW EXCLUSIVE MODE"
             )
         else:
             conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         for recount in _RECOUNTS:
             wrong[recount.table] = _recount(conn, recount, repair)
+        miscounts = find_miscounts(conn)
+        wrong["activity"] = len(miscounts)
+        if repair:
+            correct(conn, miscounts)
     return StatsAudit(wrong)
 
 
@@ -274,6 +282,8 @@ def _recount(conn: Conn, recount: _Recount, repair: bool) -> int:
             f"INSERT INTO {table} ({columns}) SELECT {columns} FROM wrong_stats "
             f"ON CONFLICT ({keys}) DO UPDATE SET {values}"
         )
+        wrong = conn.execute(f"SELECT {recount.address} FROM wrong_stats").fetchall()
+        log_addresses(conn, wrong, COUNTS)
     conn.execute("DROP TABLE wrong_stats")
     return int(row[0]) if row else 0
 
@@ -286,6 +296,14 @@ class _Recount:
     keys: tuple[str, ...]
     counts: tuple[str, ...]
     truth: str
+
+    @property
+    def address(self) -> str:
+        """Return the SQL of the record or account that a row is about."""
+        collection = _POST if self.table == "post_stats" else NO_COLLECTION
+        names = {"collection": str(collection), "rkey": str(NO_RKEY)}
+        names |= {name: name for name in self.keys}
+        return f"actor, {names['collection']}, {names['rkey']}"
 
 
 _RECOUNTS: Final = (

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from storage.private.feeds.feed_hours import EVENTS, LATENCY_MS, FeedHour
+from storage.private.feeds.feed_hours import EVENTS, FAILED, LATENCY_MS, FeedHour
 
 MAX_HELD: Final = 5_000
 """Feeds and hours in memory; pages of further ones are not counted."""
@@ -59,6 +59,10 @@ class FeedCounters:
                 return
             for event in events:
                 hour.events[EVENTS.index(event)] += 1
+
+    def count_failure(self, feed: str) -> None:
+        """Count a page that was not served since the algorithm failed."""
+        self.count_interactions(feed, [FAILED])
 
     def take(self) -> list[FeedHour]:
         """Return what was counted since the last call."""

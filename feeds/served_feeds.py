@@ -1,4 +1,4 @@
-"""The feeds that a provider serves now: built-in ones, and recipes."""
+"""The feeds that a provider serves now: built-in ones, recipes and Python files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import psycopg
 from feeds.algorithms.popular import held_feed
 from feeds.recipes.recipe_book import KnownRecipe, RecipeBook
 from feeds.registry import FEEDS
+from feeds.scripts.script_book import KnownScript, ScriptBook
+from feeds.scripts.script_feed import ScriptFeed
 from feeds.serving.recipe_feed import RecipeFeed, Shared
 from feeds.skeleton import Algorithm
 from storage.private.feeds.feed_recipes import PROVIDER
@@ -28,7 +30,7 @@ CHECK_EVERY_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ServedFeed:
-    """A feed as it is served. `recipe` is None for a built-in one.
+    """A feed as it is served; a built-in one has neither `recipe` nor `script`.
 
     `saved_at` is the time of its last change, None for a built-in one.
     """
@@ -36,6 +38,7 @@ class ServedFeed:
     algorithm: Algorithm
     recipe: RecipeFeed | None = None
     saved_at: datetime | None = None
+    script: ScriptFeed | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +51,21 @@ class FeedSet:
     def find(self, owner: str, rkey: str, service_did: str) -> ServedFeed | None:
         """Return a feed of an account, None if it is not served.
 
-        An account may publish a feed that is built in.
+        An account may publish a feed that is built in or a Python file.
         """
+        own = self.own.get(rkey)
         if owner == service_did:
-            return self.own.get(rkey)
+            return own
         other = self.others.get((owner, rkey))
-        return other or (self.own.get(rkey) if rkey in FEEDS else None)
+        return other or (None if own is None or own.recipe is not None else own)
+
+    def find_recipe(self, rkey: str) -> RecipeFeed | None:
+        """Return a recipe of the provider, None if there is none."""
+        own = self.own.get(rkey)
+        return None if own is None else own.recipe
 
 
+_NO_SCRIPTS: Final[Mapping[str, KnownScript]] = {}
 BUILT_IN: Final = {name: ServedFeed(feed) for name, feed in FEEDS.items()}
 
 
@@ -65,8 +75,11 @@ class ServedFeeds:
     While the private database is away the last known ones hold.
     """
 
-    def __init__(self, every_s: float = CHECK_EVERY_S) -> None:
+    def __init__(
+        self, every_s: float = CHECK_EVERY_S, scripts: ScriptBook | None = None
+    ) -> None:
         self.shared = Shared()
+        self.scripts = scripts
         popular = ServedFeed(held_feed())
         self._built_in = BUILT_IN | {popular.algorithm.name: popular}
         self._every_s = every_s
@@ -75,6 +88,7 @@ class ServedFeeds:
         self._feeds: dict[int, RecipeFeed] = {}
         self._known: FeedSet | None = None
         self._checked_at = 0.0
+        self._served_scripts = _NO_SCRIPTS
 
     def current(self, private: PrivateStore, service_did: str) -> FeedSet:
         """Return the feeds. Call it while no connection of the index is held."""
@@ -104,8 +118,12 @@ class ServedFeeds:
         except psycopg.Error:
             log.exception("recipes_unknown")
             return self._known or FeedSet(self._built_in)
-        if not changed and self._known is not None:
+        # The mapping is another one after each change.
+        scripts = _NO_SCRIPTS if self.scripts is None else self.scripts.scripts
+        is_same = scripts is self._served_scripts
+        if not changed and is_same and self._known is not None:
             return self._known
+        self._served_scripts = scripts
         for number in changed:
             self._feeds.pop(number, None)
         served = {
@@ -116,8 +134,12 @@ class ServedFeeds:
             rkey: feed for (owner, rkey), feed in served.items() if owner == PROVIDER
         }
         others = {key: feed for key, feed in served.items() if key[0] != PROVIDER}
-        # The name of a built-in feed cannot be taken.
-        return FeedSet({**own, **self._built_in}, others)
+        files = {
+            name: ServedFeed(known.feed.algorithm, None, known.saved_at, known.feed)
+            for name, known in scripts.items()
+        }
+        # The name of a built-in feed cannot be taken, nor that of a recipe.
+        return FeedSet({**files, **own, **self._built_in}, others)
 
     def _serve(self, number: int, known: KnownRecipe) -> ServedFeed:
         if number not in self._feeds:

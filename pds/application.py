@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final
@@ -28,12 +28,14 @@ from network.server.spool import Spooler
 from network.streams.stream_server import StreamServer
 from network.xrpc.request_body import read_body
 from network.xrpc.server import Auth, XrpcServer
+from pds.admin import account_methods, invite_admin_methods, subject_methods
 from pds.blobs import sweep_blobs
 from pds.context import KeyRing, PdsContext, auth_of, now_us, utc_now
-from pds.exceptions import AuthMissingError
-from pds.identity import identity_methods
+from pds.exceptions import AuthMissingError, InvalidTokenError
+from pds.identity import identity_methods, plc_methods, resolution_methods
 from pds.identity.directory import Directory
 from pds.identity.vault import Vault, derive_key
+from pds.mail import Mailer
 from pds.proxy import (
     MAX_REQUEST_BYTES,
     PROTECTED_METHODS,
@@ -41,12 +43,25 @@ from pds.proxy import (
 )
 from pds.rate_limits import MethodLimits
 from pds.read_after_write.answers import ReadAfterWrite
-from pds.repo import repo_methods
+from pds.repo import import_methods, repo_methods
 from pds.repo.block_rows import NodeCache
+from pds.repo.repo_import import RepoImporter, Spill
 from pds.repo.repo_writes import RepoWriter
-from pds.server import preferences, server_methods
+from pds.server import (
+    app_password_methods,
+    email_methods,
+    invite_methods,
+    preferences,
+    server_methods,
+    sign_up,
+    status_methods,
+)
 from pds.server.accounts import require_writable
+from pds.server.app_passwords import AppPasswords
+from pds.server.email_tokens import EmailTokens, prune_tokens
+from pds.server.operator_login import OperatorLogin, is_operator_method
 from pds.server.passwords import HashQueue
+from pds.server.scopes import CREATE_REPORT, may_forward, require_scope
 from pds.server.sessions import Login, Sessions
 from pds.settings import PdsSettings
 from pds.sync import sync_methods
@@ -72,12 +87,14 @@ def create_app(
     identity: IdentityResolver | None = None,
     catalog: Catalog | None = None,
     guard: RequestGuard | None = None,
+    open_spill: Callable[[], Spill] | None = None,
 ) -> Starlette:
     """Return the app of a server on a database migrated to `pds`.
 
     A given `fetcher` must be open while the app runs; the app's own opens and closes
     with it. `identity` resolves on the network of `settings.plc_url`. `catalog` has the
-    lexicons of records (default: the official ones).
+    lexicons of records (default: the official ones). `open_spill` makes a mapping on
+    disk for repos to import; the default is memory, up to 64 MiB.
     """
     own_fetcher = None
     if fetcher is None:
@@ -97,11 +114,22 @@ def create_app(
         ready=lambda: ping(pool),
     )
     server_methods.add_methods(server, host)
+    sign_up.add_methods(server, host)
+    status_methods.add_methods(server, host)
+    invite_methods.add_methods(server, host)
+    app_password_methods.add_methods(server, host)
+    email_methods.add_methods(server, host)
     repo_methods.add_methods(
         server, host, RepoWriter(host.nodes, host.clock, host.keys.signing_key)
     )
+    import_methods.add_methods(server, host, RepoImporter(host.clock, open_spill))
     sync_methods.add_methods(server, host)
+    account_methods.add_methods(server, host)
+    subject_methods.add_methods(server, host)
+    invite_admin_methods.add_methods(server, host)
     identity_methods.add_methods(server, host)
+    plc_methods.add_methods(server, host)
+    resolution_methods.add_methods(server, host)
     preferences.add_methods(server, host)
     stream = StreamServer(host.events)
     server.route_subscription("com.atproto.sync.subscribeRepos", stream)
@@ -140,6 +168,9 @@ def _build_host(
         limits=MethodLimits(settings),
         cursor_key=derive_key(settings.secret, "paging cursors"),
         hashing=HashQueue(),
+        mailer=Mailer(settings.mail, utc_now),
+        email_tokens=EmailTokens(settings.secret),
+        app_passwords=AppPasswords(settings.secret),
         spooler=Spooler(),
         pending_handles=set(),
     )
@@ -151,8 +182,12 @@ class _Gate:
     def __init__(self, host: PdsContext) -> None:
         self._host = host
         self._read_after_write = ReadAfterWrite(host)
+        self._operator = OperatorLogin(host.settings)
 
     async def authenticate(self, request: Request, nsid: str) -> Auth | None:
+        basic = request.headers.get("authorization", "").lower().startswith("basic ")
+        if is_operator_method(nsid) or (basic and nsid in sync_methods.OWNER_METHODS):
+            return self._operator.authenticate(request)
         login = await self._login(request, nsid)
         return None if login is None else auth_of(login)
 
@@ -166,7 +201,10 @@ class _Gate:
         identify(request.scope, login.account.did)
         if nsid in PROTECTED_METHODS:
             raise XrpcError(*_NO_SUCH_METHOD)
-        require_writable(login.account)
+        if not may_forward(login.scope, nsid):
+            raise InvalidTokenError("Bad token method")
+        if nsid != CREATE_REPORT:
+            require_writable(login.account)
         body = None
         if request.method == "POST":
             body = await read_body(request, MAX_REQUEST_BYTES)
@@ -183,9 +221,11 @@ class _Gate:
         token = server_methods.bearer_token(request.headers.get("authorization"))
         if token is None:
             return None
-        return await self._host.run(
-            self._check, token, nsid in server_methods.REFRESH_METHODS
-        )
+        refresh = nsid in server_methods.REFRESH_METHODS
+        login = await self._host.run(self._check, token, refresh)
+        if not refresh:
+            require_scope(login.scope, nsid)
+        return login
 
     def _check(self, token: str, refresh: bool) -> Login:
         with self._host.reading() as conn:
@@ -250,6 +290,7 @@ def _sweep(host: PdsContext) -> None:
         sweep_blobs(conn, now - timedelta(seconds=settings.blob_grace))
     with host.pool.connection() as conn:
         host.sessions.prune(conn, now)
+        prune_tokens(conn, now)
 
 
 async def _greet(request: Request) -> Response:

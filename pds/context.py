@@ -21,10 +21,13 @@ from network.xrpc.server import Auth, Call
 from pds.exceptions import HandleNotAvailableError
 from pds.identity.directory import Directory, local_document
 from pds.identity.vault import Vault
+from pds.mail import Mailer
 from pds.proxy import ServiceProxy
 from pds.rate_limits import MethodLimits
 from pds.repo.block_rows import NodeCache
 from pds.server.accounts import SIGNING_ROLE, Account, sealed_key
+from pds.server.app_passwords import AppPasswords
+from pds.server.email_tokens import EmailTokens
 from pds.server.passwords import HashQueue
 from pds.server.sessions import Login, Sessions
 from pds.settings import PdsSettings
@@ -37,6 +40,7 @@ from storage.postgres.pool import Conn, Pool
 T = TypeVar("T")
 
 SESSION_AUTH = "session"
+OPERATOR_AUTH = "operator"
 _LOGIN_CLAIM = "login"
 _MAX_KEYS = 4096
 
@@ -47,24 +51,25 @@ class KeyRing:
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
-        self._keys: LRUCache[int, PrivateKey] = LRUCache(_MAX_KEYS)
+        # By their did:key: an account that left and came back has another.
+        self._keys: LRUCache[str, PrivateKey] = LRUCache(_MAX_KEYS)
         self._lock = Lock()
 
     def signing_key(self, conn: Conn, account: Account) -> PrivateKey:
         """Return the key that signs the account's commits and service tokens."""
         with self._lock:
-            key = self._keys.get(account.id)
+            key = self._keys.get(account.signing_did_key)
         if key is None:
             sealed = sealed_key(conn, account.id, SIGNING_ROLE)
             key = self._vault.open(sealed, did=account.did, role=SIGNING_ROLE)
             with self._lock:
-                self._keys[account.id] = key
+                self._keys[account.signing_did_key] = key
         return key
 
-    def forget(self, account: int) -> None:
+    def forget(self, account: Account) -> None:
         """Drop the key of a deleted account."""
         with self._lock:
-            self._keys.pop(account, None)
+            self._keys.pop(account.signing_did_key, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,9 @@ class PdsContext:
     limits: MethodLimits
     cursor_key: bytes
     hashing: HashQueue
+    mailer: Mailer
+    email_tokens: EmailTokens
+    app_passwords: AppPasswords
     spooler: Spooler
     # Handles during a call to the directory: the unique index of the table would fail
     # too late. For the event loop only.
@@ -158,6 +166,17 @@ def login_of(call: Call) -> Login:
     login = call.viewer.claims[_LOGIN_CLAIM]
     assert isinstance(login, Login)
     return login
+
+
+def is_operator(call: Call) -> bool:
+    """Return True for a call with the operator's login."""
+    return call.auth is not None and call.auth.kind == OPERATOR_AUTH
+
+
+def may_read(call: Call, did: str) -> bool:
+    """Return True if the caller is the operator, or the account itself."""
+    own = call.auth is not None and call.auth.did == did
+    return own or is_operator(call)
 
 
 def utc_now() -> datetime:

@@ -38,6 +38,15 @@ class MethodLimits:
         self._writes = (RateLimit(5_000, _HOUR), RateLimit(35_000, _DAY))
         self._handles = (RateLimit(10, 5 * _MINUTE), RateLimit(50, _DAY))
         self._uploads = (RateLimit(1_000, _DAY),)
+        self._mails = (RateLimit(5, _HOUR), RateLimit(15, _DAY))
+        self._imports = (RateLimit(100, _DAY),)
+        # A refresh waits for another server.
+        self._refreshes = (RateLimit(10, _MINUTE),)
+        self._refreshes_of_one = (RateLimit(2, _MINUTE),)
+        # By the client's address.
+        self._reset_requests = (RateLimit(15, _HOUR), RateLimit(50, _DAY))
+        self._resets = (RateLimit(50, 5 * _MINUTE),)
+        self._email_updates = (RateLimit(50, _DAY),)
         self._deletions = (RateLimit(50, 5 * _MINUTE),)
         self._sign_ups = (RateLimit(settings.sign_up_limit, 5 * _MINUTE),)
         self._logins = (RateLimit(30, 5 * _MINUTE), RateLimit(300, _DAY))
@@ -55,6 +64,30 @@ class MethodLimits:
 
     def upload(self, call: Call, did: str) -> None:
         take_points(call.request.scope, self._uploads, did)
+
+    def mail(self, call: Call, did: str) -> None:
+        """Count a mail to an account, by its method."""
+        take_points(call.request.scope, self._mails, f"{call.nsid} {did}")
+
+    def request_reset(self, call: Call) -> None:
+        scope = call.request.scope
+        take_points(scope, self._reset_requests, client_address(scope))
+
+    def reset_password(self, call: Call) -> None:
+        scope = call.request.scope
+        take_points(scope, self._resets, client_address(scope))
+
+    def update_email(self, call: Call, did: str) -> None:
+        take_points(call.request.scope, self._email_updates, did)
+
+    def import_repo(self, call: Call, did: str) -> None:
+        take_points(call.request.scope, self._imports, did)
+
+    def refresh_identity(self, call: Call, did: str, identifier: str) -> None:
+        """Count by the caller, and by the identity for all callers."""
+        scope = call.request.scope
+        take_points(scope, self._refreshes, did)
+        take_points(scope, self._refreshes_of_one, identifier.lower())
 
     def sign_up(self, call: Call) -> None:
         scope = call.request.scope

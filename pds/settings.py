@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from pds.mail import MailSettings
+
 MIN_SECRET_BYTES = 32
 
 
@@ -21,6 +23,9 @@ class PdsSettings:
     `moderation_service`, also `did#fragment`, has reports and tools.ozone.* methods.
     `cdn_url_pattern` makes URLs of images in the user's newest posts, with {preset},
     {did} and {cid}; None: getBlob of this server.
+
+    `invite_code` is the operator's code, of any number of uses; with it, each sign-up
+    needs a code. `admin_password` opens the methods of the operator, None closes them.
 
     `plc_bypass_key` lifts the limits by address of a directory of the same operator.
 
@@ -39,11 +44,14 @@ class PdsSettings:
     cdn_url_pattern: str | None = None
     indexer_urls: tuple[str, ...] = ()
     invite_code: str | None = None
+    admin_password: str | None = None
+    mail: MailSettings | None = None
     plc_bypass_key: str | None = None
     dev: bool = False
     dev_pds_urls: tuple[str, ...] = ()
     max_blob_bytes: int = 5 * 1024 * 1024
     max_account_blob_bytes: int = 1024 * 1024 * 1024
+    max_import_bytes: int = 512 * 1024 * 1024
     blob_grace: float = 6 * 3600
     backfill_window: float = 72 * 3600
     crawl_notice_interval: float = 20 * 60

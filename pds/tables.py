@@ -13,7 +13,6 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
-    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -44,6 +43,12 @@ account = Table(
     Column("signing_key", LargeBinary, nullable=False),
     Column("rotation_key", LargeBinary, nullable=False),
     Column("signing_did_key", Text, nullable=False),
+    # A did:key that its owner holds, named at the creation here.
+    Column("recovery_key", Text),
+    Column("email_confirmed_at", DateTime(timezone=True)),
+    # Outlasts a takedown, after which the account is deactivated again.
+    Column("deactivated_at", DateTime(timezone=True)),
+    Column("invites_disabled", Boolean, nullable=False, server_default=text("false")),
     Column("status", Text, nullable=False, server_default="active"),
     Column(
         "created_at", DateTime(timezone=True), nullable=False, server_default=func.now()
@@ -99,7 +104,8 @@ blob = Table(
     Column("value", LargeBinary, nullable=False),
 )
 
-# The blobs of each record. A blob without a row here is temporary and hidden.
+# The blobs of each record. A blob without a row here is temporary and hidden. A row
+# without a blob is of an imported record: the blob is still missing.
 blob_use = Table(
     "blob_use",
     metadata,
@@ -107,7 +113,6 @@ blob_use = Table(
     Column("cid", LargeBinary, primary_key=True),
     Column("path", _bytewise(), primary_key=True),
     Column("rev", _bytewise(), nullable=False),
-    ForeignKeyConstraint(["account", "cid"], ["blob.account", "blob.cid"]),
     Index("blob_use_path", "account", "path"),
 )
 
@@ -141,6 +146,9 @@ session = Table(
     Column("account", Integer, ForeignKey("account.id"), nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("revoked_at", DateTime(timezone=True)),
+    Column("scope", Text, nullable=False, server_default="com.atproto.access"),
+    # The name of the app password that opened it.
+    Column("app_password", Text),
     Index("session_account", "account"),
 )
 
@@ -163,4 +171,60 @@ preference = Table(
     metadata,
     Column("account", Integer, ForeignKey("account.id"), primary_key=True),
     Column("value", Text, nullable=False),
+)
+
+# `for_account` is a DID, or "admin" for codes of the operator.
+invite_code = Table(
+    "invite_code",
+    metadata,
+    Column("code", _bytewise(), primary_key=True),
+    Column("for_account", _bytewise(), nullable=False),
+    Column("available", Integer, nullable=False),
+    Column("uses", Integer, nullable=False, server_default=text("0")),
+    Column("disabled", Boolean, nullable=False, server_default=text("false")),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Index("invite_code_for_account", "for_account"),
+    Index("invite_code_created_at", "created_at", "code"),
+    Index("invite_code_uses", "uses", "code"),
+)
+
+# Names a DID, since a deleted account has still used its code.
+invite_use = Table(
+    "invite_use",
+    metadata,
+    Column("code", _bytewise(), ForeignKey("invite_code.code"), primary_key=True),
+    Column("used_by", _bytewise(), primary_key=True),
+    Column("used_at", DateTime(timezone=True), nullable=False),
+    Index("invite_use_used_by", "used_by"),
+)
+
+# One mailed token of each purpose, as a keyed hash.
+email_token = Table(
+    "email_token",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("purpose", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index("email_token_digest", "digest"),
+)
+
+app_password = Table(
+    "app_password",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    Column("privileged", Boolean, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+# What the operator hides: the account (""), a record (its path) or a blob (its CID).
+takedown = Table(
+    "takedown",
+    metadata,
+    Column("account", Integer, ForeignKey("account.id"), primary_key=True),
+    Column("subject", _bytewise(), primary_key=True),
+    Column("ref", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
 )

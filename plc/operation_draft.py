@@ -125,6 +125,36 @@ def create_update(
     return _finish(draft, signer, state.rotation_keys)
 
 
+def create_amendment(
+    last: Operation | LegacyCreate,
+    signer: PrivateKey,
+    *,
+    rotation_keys: Sequence[str] | None = None,
+    methods: Mapping[str, str] | None = None,
+    also_known_as: Sequence[str] | None = None,
+    services: Mapping[str, PlcService] | None = None,
+) -> Operation:
+    """Return the signed operation after `last` with the given parts in full.
+
+    Parts that are None stay. Raises as `create_genesis`.
+    """
+    state = normalize(last)
+    draft = Operation(
+        rotation_keys=(
+            state.rotation_keys if rotation_keys is None else tuple(rotation_keys)
+        ),
+        verification_methods=(
+            state.verification_methods if methods is None else dict(methods)
+        ),
+        also_known_as=(
+            state.also_known_as if also_known_as is None else tuple(also_known_as)
+        ),
+        services=state.services if services is None else dict(services),
+        prev=operation_cid(last),
+    )
+    return _finish(draft, signer, state.rotation_keys)
+
+
 def create_service(
     services: Mapping[str, PlcService],
     methods: Mapping[str, str],

@@ -1,4 +1,7 @@
-"""The thread that keeps the likes of For You in memory and writes feed statistics."""
+"""The threads of feeds.
+
+One keeps the likes of For You in memory and writes statistics, one loads Python files.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ from typing import Final
 import psycopg
 
 from appview.app import AppView
+from feeds.scripts.script_book import ScriptBook
 from storage.postgres.polling_thread import PollingThread
 from storage.private.feeds.feed_hours import add_hours, drop_old_hours
 
 _POLL_S: Final = 5.0
+_FILES_S: Final = 1.0
 _CLEAN_EVERY: Final = timedelta(hours=1)
 
 
@@ -51,9 +56,12 @@ class FeedUpkeep:
 
 @contextmanager
 def feed_upkeep(app: AppView) -> Iterator[FeedUpkeep]:
-    """Run the thread. At the end the last counts are written."""
+    """Run the threads. At the end the last counts are written."""
     upkeep = FeedUpkeep(app)
-    with PollingThread("feed_upkeep", upkeep.work, poll_s=_POLL_S):
+    with (
+        _loaded_files(app.feeds.scripts),
+        PollingThread("feed_upkeep", upkeep.work, poll_s=_POLL_S),
+    ):
         try:
             yield upkeep
         finally:
@@ -61,3 +69,24 @@ def feed_upkeep(app: AppView) -> Iterator[FeedUpkeep]:
             app.co_likes.stop()
     with suppress(psycopg.Error):
         upkeep.write_statistics()
+
+
+@contextmanager
+def _loaded_files(scripts: ScriptBook | None) -> Iterator[None]:
+    """Load the Python files of the folder while they change."""
+    if scripts is None:
+        yield
+        return
+
+    def work() -> bool:
+        scripts.refresh()
+        return False
+
+    try:
+        with PollingThread("feed_files", work, poll_s=_FILES_S):
+            try:
+                yield
+            finally:
+                scripts.stop()
+    finally:
+        scripts.close()

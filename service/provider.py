@@ -25,6 +25,8 @@ from appview.own_feeds import own_handle
 from crawler.hosts.crawl_requests import CrawlRequests
 from crawler.identities.identity_cache import PostgresIdentityCache
 from feeds.feed_counters import FeedCounters
+from feeds.scripts.script_book import ScriptBook
+from feeds.served_feeds import ServedFeeds
 from indexer.repos.export import open_export
 from labels.own_labels import add_label_subscription
 from mirror import mirror_methods as mirror
@@ -47,6 +49,7 @@ from service.feed_upkeep import feed_upkeep
 from service.moderation import Moderation
 from service.outgoing import make_fetcher, make_resolver
 from service.pushes import make_pusher
+from service.recipe_files import recipe_folder
 from service.runtime.client_settings import live_domains, read_age_assurance
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
@@ -183,6 +186,7 @@ def make_appview(
             privacy_policy=config.privacy_policy_url,
             terms_of_service=config.terms_url,
         ),
+        feeds=ServedFeeds(scripts=ScriptBook(recipe_folder(config))),
         feed_counters=FeedCounters(SecretStore(config.home).key("feed-readers")),
         sends_pushes=config.push_webhook_url is not None,
         shared_buckets=process.buckets,

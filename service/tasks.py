@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 from celery import Celery
 
+from analytics.activity import FOLDED_AT_ONCE, count_active, fold_activity
 from audit.auditor import audit_step
 from audit.samples import Verdict
 from indexer.collections.texts import TEXTS
@@ -40,6 +41,7 @@ _PURGED_ACCOUNTS = 10
 _LOOKUP_AGE_S = 7 * 86_400.0
 _LOOKUP_ROWS = 2_000_000
 _TRIMMED_ROWS = 10_000
+_MAX_FOLDS = 10
 
 Work = Callable[[WriteSide], Any]
 
@@ -79,6 +81,24 @@ def _count_topics(side: WriteSide) -> int:
     """Compare the topics of the last hours with the week before."""
     with side.pool.connection() as conn:
         return count_topics(conn, datetime.now(UTC))
+
+
+def _fold_activity(side: WriteSide) -> int:
+    """Add the changes of activity to their sums, a bounded number at a time."""
+    folded = 0
+    for _ in range(_MAX_FOLDS):
+        with side.pool.connection() as conn:
+            some = fold_activity(conn)
+        folded += some
+        if some < FOLDED_AT_ONCE:
+            break
+    return folded
+
+
+def _count_active(side: WriteSide) -> int:
+    """Count the active accounts of the last days."""
+    with side.pool.connection() as conn:
+        return count_active(conn, datetime.now(UTC))
 
 
 def _forget_tokens(side: WriteSide) -> int:
@@ -149,6 +169,8 @@ TASKS: Mapping[str, ScheduledTask] = {
     "refresh_words": ScheduledTask(_refresh_words, 900.0),
     "refresh_popular": ScheduledTask(_refresh_popular, 60.0),
     "count_topics": ScheduledTask(_count_topics, 60.0),
+    "fold_activity": ScheduledTask(_fold_activity, 10.0),
+    "count_active": ScheduledTask(_count_active, 1_800.0),
     "forget_tokens": ScheduledTask(_forget_tokens, 300.0),
     "trim_identities": ScheduledTask(_trim_identities, 300.0),
     "audit_sample": ScheduledTask(_audit_sample, _AUDIT_EVERY_S),

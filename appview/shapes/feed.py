@@ -9,16 +9,26 @@ from time import perf_counter
 from typing import Any, Final
 
 from appview.hydration.state import State
-from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
+from appview.paging import (
+    Cursors,
+    Entry,
+    Keyset,
+    Page,
+    RowPages,
+    Source,
+    Steps,
+)
 from appview.pipeline import BlockingMethod, Params
 from appview.rules import Place, shown_items
 from appview.session import RequestContext, Session
 from appview.skeletons.generators import find_served
 from appview.views.post import feed_view_post
 from feeds.feedback import NO_FEEDBACK, Feedback
+from feeds.read_access import ReadAccess
 from feeds.serving.recipe_feed import find_left_out
 from feeds.skeleton import (
     Algorithm,
+    FeedFailedError,
     FeedRequest,
     SkeletonItem,
     ViewerRequiredError,
@@ -81,8 +91,11 @@ class OwnFeedPages(BlockingMethod):
 
     def run(self, context: RequestContext, params: Params) -> dict[str, Any]:
         started = perf_counter()
-        # While no connection of the index is held.
-        context.feedback = load_feedback(context, _algorithm(context, params["feed"]))
+        try:
+            prepare_feed(context, _algorithm(context, params["feed"]), params)
+        except FeedFailedError as error:
+            context.app.feed_counters.count_failure(params["feed"])
+            raise feed_failure(error) from error
         body = self.pages.run(context, params)
         context.app.feed_counters.count_page(
             params["feed"],
@@ -98,6 +111,37 @@ def _algorithm(context: RequestContext, feed: str) -> Algorithm | None:
     owner, rkey = str(uri.authority), str(uri.rkey)
     served = context.feeds().find(owner, rkey, context.app.service_did)
     return None if served is None else served.algorithm
+
+
+def prepare_feed(
+    context: RequestContext, algorithm: Algorithm | None, params: Params
+) -> None:
+    """Read what a feed needs while no connection of the index is held.
+
+    Raises FeedFailedError.
+    """
+    context.feedback = load_feedback(context, algorithm)
+    if algorithm is None or algorithm.prepare is None:
+        return
+    app = context.app
+    access = ReadAccess(
+        app.pool,
+        app.private,
+        app.engine,
+        app.service_did,
+        context.feeds().find_recipe,
+        app.co_likes,
+    )
+    after = Cursors(context, params).open()
+    try:
+        context.ranking = algorithm.prepare(access, context.viewer_did, after)
+    except ViewerRequiredError as error:
+        raise XrpcError("AuthMissing", str(error), 401) from error
+
+
+def feed_failure(error: FeedFailedError) -> XrpcError:
+    """Return the error that clients get for a feed whose algorithm failed."""
+    return XrpcError("FeedFailed", str(error), 503)
 
 
 def load_feedback(context: RequestContext, algorithm: Algorithm | None) -> Feedback:
@@ -177,6 +221,7 @@ def feed_source(session: Session, algorithm: Algorithm) -> Source[SkeletonItem]:
             after,
             feedback=session.context.feedback,
             co_likes=session.app.co_likes,
+            ranking=session.context.ranking,
         )
         try:
             entries = algorithm.build(session.conn, request)

@@ -1,6 +1,6 @@
 """Feeds over HTTP beside empty requests, and what For You costs in time and memory.
 
-The cost of matching recipes at ingest belongs here too, as figures of their own.
+The cost of matching recipes at ingest is measured on an index of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import psutil
 from bench.child import open_child
 from bench.fake_accounts import FakeAccounts, Member
 from bench.feeds.likes import fill_likes, give_likes
+from bench.feeds.matching import measure_matching
 from bench.index import (
     ELSEWHERE,
     LostError,
@@ -67,6 +68,7 @@ def run(
     The floors of latencies are those of as many empty requests before them.
     """
     part = _QUICK if quick else 1
+    matching = measure_matching(BENCH, quick, progress)
     viewers = max(4, _VIEWERS // part)
     fakes = FakeAccounts(viewers, records=_RECORDS)
     with (
@@ -92,7 +94,7 @@ def run(
                 *calls.measure(max(_WARM_UP, _REQUESTS // part), progress),
                 Metric(BENCH, "provider_mib", _memory(url) / _MIB, "MiB"),
             ]
-    return metrics
+    return [*matching, *metrics]
 
 
 class _Calls:

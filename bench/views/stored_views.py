@@ -12,6 +12,8 @@ from bench.index import Index
 from bench.metric import Progress
 from bench.search.copies import place_copied, rebalance
 from bench.stored import Stored
+from search.engines.postgres.slices import READ_SLICES, slices_of
+from search.engines.postgres.tsvector import TIER
 from storage.collections import (
     ACTOR_PROFILE,
     COLLECTION_IDS,
@@ -23,6 +25,7 @@ from storage.collections import (
     REPLY_ROOT,
     RKEY_SELF,
 )
+from storage.records.stats import TIERS
 
 FOLLOWS: Final = 500
 """Follows of each viewer."""
@@ -52,6 +55,8 @@ def complete(
         "follow_path": FOLLOW_SUBJECT,
         "parent_path": REPLY_PARENT,
         "root_path": REPLY_ROOT,
+        "bounds": list(TIERS),
+        "tiers": [f"{TIER}{tier}" for tier, _ in enumerate(TIERS, 2)],
     }
     with psycopg.connect(index.url, cursor_factory=psycopg.ClientCursor) as conn:
         conn.execute("SET synchronous_commit = off")
@@ -63,6 +68,9 @@ def complete(
         place_copied(conn)
     with index.pool.connection() as conn:
         rebalance(conn)
+        # So many rows at once leave empty pages behind, which daily ones fill again.
+        for one in slices_of(conn.execute(READ_SLICES).fetchall()):
+            conn.execute(f"REINDEX TABLE {one.table}")
 
 
 _NAMES: Final[tuple[LiteralString, ...]] = (
@@ -184,23 +192,44 @@ _VIEWERS: Final[tuple[LiteralString, ...]] = (
     """,
 )
 
-# A stored post has the value of a post that is indexed, so it has its words too.
+# A stored post has the value of a post that is indexed, so it has its words too; author
+# and tiers of reactions are its own. Words are counted by value: there are a hundred.
 _DOCUMENTS: Final[tuple[LiteralString, ...]] = (
     """
+    CREATE TEMPORARY TABLE known ON COMMIT DROP AS
+    SELECT DISTINCT ON (value) value,
+        ts_delete(tsv, %(tiers)s::text[] || ('a:' || actor)) AS tsv
+    FROM record JOIN search_document USING (actor, collection, rkey)
+    WHERE collection = %(post)s
+    """,
+    """
+    CREATE TEMPORARY TABLE tiered ON COMMIT DROP AS
+    SELECT actor, rkey, width_bucket(
+        likes + 2 * reposts + replies + 2 * quotes, %(bounds)s::int4[]) AS tier
+    FROM post_stats WHERE actor >= %(first)s AND actor < %(end)s
+    """,
+    """
     CREATE TEMPORARY TABLE copied ON COMMIT DROP AS
-    WITH known AS (
-        SELECT DISTINCT ON (value) value, tsv
-        FROM record JOIN search_document USING (actor, collection, rkey)
-        WHERE collection = %(post)s
-    )
-    SELECT r.rkey, to_timestamp((r.rkey >> 10) / 1e6) AS ts, r.actor,
-        r.collection, known.tsv
-    FROM record AS r JOIN known USING (value)
+    SELECT r.rkey, to_timestamp((r.rkey >> 10) / 1e6) AS ts, r.actor, r.collection,
+        known.tsv || array_to_tsvector(
+            ('a:' || r.actor) || (%(tiers)s::text[])[:coalesce(tier, 0)]) AS tsv
+    FROM record AS r JOIN known USING (value) LEFT JOIN tiered USING (actor, rkey)
     WHERE r.actor >= %(first)s AND r.actor < %(end)s AND r.collection = %(post)s
     """,
     """
-    UPDATE search_word SET documents = documents + documents
-        * (SELECT count(*) FROM copied)
-        / (SELECT greatest(1, count(*)) FROM search_document)
+    INSERT INTO search_word (word, documents)
+    SELECT word, sum(documents) FROM (
+        SELECT unnest(tsvector_to_array(tsv)) AS word, documents
+        FROM known JOIN (
+            SELECT value, count(*) AS documents FROM record
+            WHERE actor >= %(first)s AND actor < %(end)s AND collection = %(post)s
+            GROUP BY value
+        ) AS stored USING (value)
+        UNION ALL
+        SELECT (%(tiers)s::text[])[number], count(*)
+        FROM tiered, generate_series(1, tier) AS number GROUP BY number
+    ) AS counted GROUP BY word
+    ON CONFLICT (word) DO UPDATE
+    SET documents = search_word.documents + excluded.documents
     """,
 )

@@ -92,6 +92,7 @@ OWNED_TABLES: Final[tuple[str, ...]] = (
     "resync_buffer",
     "distant_reply",
     "removed_verification",
+    "record_json",
 )
 """Tables whose `actor` is the account that the rows were read from. All of them must
 be empty for an account that was deleted."""

@@ -9,7 +9,7 @@ import asyncio
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -216,6 +216,12 @@ class SpoolReader(AsyncIterator[bytes]):
             await self.aclose()
             raise StopAsyncIteration
         return chunk
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the chunks for a thread of this process; the spool stays open."""
+        self._spool.rewind()
+        while chunk := self._spool.read():
+            yield chunk
 
     async def aclose(self) -> None:
         self._spool.close()

@@ -25,7 +25,8 @@ class Call:
     """One checked request.
 
     `params` are typed by the lexicon with defaults filled in. `input` is the JSON value
-    of a JSON method, the bytes of any other, and None without a body.
+    of a JSON method, the bytes of any other (an iterator of a streamed one), and None
+    without a body.
     """
 
     nsid: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
@@ -11,7 +12,7 @@ from starlette.requests import Request
 from network.errors import XrpcError
 from network.server.admission import working
 from network.xrpc.reply import JSON
-from network.xrpc.request_body import read_body
+from network.xrpc.request_body import read_body, stream_body
 from protocol.data import json_form
 from protocol.errors import InvalidRecordError, ProtocolError
 from protocol.lexicon import Method
@@ -118,6 +119,15 @@ async def read_input(
         return await anyio.to_thread.run_sync(
             _parse, body, method, max_bytes, limiter=parsing
         )
+
+
+def stream_input(
+    request: Request, method: Method, max_bytes: int
+) -> AsyncIterator[bytes]:
+    """Return the body of a method as a stream of pieces. Raises XrpcError."""
+    assert method.input is not None
+    _check_encoding(request, method.input.encoding)
+    return stream_body(request, max_bytes)
 
 
 def _parse(body: bytes, method: Method, max_bytes: int) -> Any:

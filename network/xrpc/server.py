@@ -41,6 +41,7 @@ from network.xrpc.request_input import (
     decode_params,
     max_body_bytes,
     read_input,
+    stream_input,
 )
 from protocol.lexicon import Catalog, Method
 
@@ -69,6 +70,7 @@ class _Registered:
     is_async: bool
     auth: AuthMode
     max_bytes: int
+    streamed: bool
 
 
 class XrpcServer:
@@ -152,12 +154,14 @@ class XrpcServer:
         auth: AuthMode = "none",
         *,
         max_bytes: int | None = None,
+        streamed: bool = False,
     ) -> None:
         """Register a query or procedure.
 
         `handler(call)` may be sync (then it runs in a thread) or async. It returns a
         JSON value, a Reply, or None for an empty response. `max_bytes` caps the body;
-        the default follows from the lexicon.
+        the default follows from the lexicon. With `streamed` the input is an async
+        iterator over the pieces of the body, for an async handler.
         """
         method = self._find_method(nsid)
         if method.kind == "subscription":
@@ -170,6 +174,7 @@ class XrpcServer:
             is_async=_is_async(handler),
             auth=auth,
             max_bytes=max_bytes,
+            streamed=streamed,
         )
 
     def route_subscription(self, nsid: str, serve: Subscription) -> None:
@@ -250,9 +255,7 @@ class XrpcServer:
         call = Call(
             nsid=nsid,
             params=decode_params(request.scope["query_string"], method),
-            input=await read_input(
-                request, method, registered.max_bytes, self._parsing
-            ),
+            input=await self._read_input(request, registered),
             auth=auth,
             headers=request.headers,
             request=request,
@@ -270,6 +273,12 @@ class XrpcServer:
             return await build_response(
                 reply, method, check=self._check_output, limiter=self._threads
             )
+
+    async def _read_input(self, request: Request, registered: _Registered) -> Any:
+        method, most = registered.method, registered.max_bytes
+        if registered.streamed:
+            return stream_input(request, method, most)
+        return await read_input(request, method, most, self._parsing)
 
     async def _answer_unknown(self, request: Request, nsid: str) -> Response:
         if nsid in self._subscriptions:

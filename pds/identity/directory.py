@@ -18,6 +18,7 @@ from plc.operation_format import (
     Operation,
     PlcService,
     Tombstone,
+    normalize,
     operation_json,
     parse_operation,
 )
@@ -26,7 +27,10 @@ from protocol.identity.did_document import PDS_SERVICE, PDS_TYPE, SIGNING_KEY
 from protocol.identity.keys import PrivateKey
 from protocol.syntax import Did
 
+_SIGNING: Final = SIGNING_KEY.removeprefix("#")
 _MAX_RESPONSE_BYTES: Final = 65_536
+# Of a log of thousands of operations.
+_MAX_LOG_BYTES: Final = 8 * 1024 * 1024
 _EXCERPT_CHARS: Final = 300
 # The directory limits operations by DID: a 429 pauses only that DID.
 _LIMITS_OF_ONE_DID: Final = HostLimits(rate=1.0, burst=10, concurrency=2, max_wait=5.0)
@@ -49,7 +53,7 @@ class Directory:
         if bypass_key is not None:
             self._headers["x-ratelimit-bypass"] = bypass_key
 
-    async def submit(self, did: Did, operation: Operation) -> None:
+    async def submit(self, did: Did, operation: Operation | Tombstone) -> None:
         """Append a signed operation to the log of `did`."""
         try:
             fetched = await self._fetcher.post(
@@ -88,6 +92,22 @@ class Directory:
             raise UpstreamFailureError("the identity is tombstoned")
         return operation
 
+    async def past_signing_keys(self, did: Did) -> set[str]:
+        """Return every did:key that was ever the signing key of `did`."""
+        try:
+            fetched = await self._fetcher.get(
+                f"{self._url}/{did}/log/audit",
+                max_bytes=_MAX_LOG_BYTES,
+                budget=CallerBudget(did, _LIMITS_OF_ONE_DID),
+            )
+            _require_success(fetched)
+            operations = [parse_operation(line["operation"]) for line in fetched.json()]
+        except (NetworkError, ProtocolError, LookupError, TypeError) as error:
+            raise UpstreamFailureError(f"PLC directory: {error}") from error
+        states = [normalize(op) for op in operations if not isinstance(op, Tombstone)]
+        keys = {state.verification_methods.get(_SIGNING) for state in states}
+        return {key for key in keys if key is not None}
+
 
 def local_document(
     did: str, handle: str, signing_did_key: str, origin: str
@@ -97,7 +117,7 @@ def local_document(
         Did(did),
         Operation(
             rotation_keys=(),
-            verification_methods={SIGNING_KEY.removeprefix("#"): signing_did_key},
+            verification_methods={_SIGNING: signing_did_key},
             also_known_as=(f"at://{handle}",),
             services={PDS_SERVICE.removeprefix("#"): PlcService(PDS_TYPE, origin)},
             prev=None,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from network.errors import IdentityError, NetworkError
+from network.identity.resolver import IdentityResolver
 from pds.exceptions import (
     HandleNotAvailableError,
     InvalidHandleError,
@@ -58,3 +60,15 @@ def require_local(handle: str, domains: tuple[str, ...]) -> None:
         raise InvalidHandleError("Handle too long")
     if label in _RESERVED:
         raise HandleNotAvailableError("Reserved handle")
+
+
+async def require_pointing_at(
+    identity: IdentityResolver, handle: Handle, did: str
+) -> None:
+    """Raise InvalidHandleError unless the handle's domain names the DID now."""
+    try:
+        found = await identity.resolve_handle(handle, refresh=True)
+    except (IdentityError, NetworkError) as error:
+        raise InvalidHandleError("External handle did not resolve to DID") from error
+    if found != did:
+        raise InvalidHandleError("External handle did not resolve to DID")

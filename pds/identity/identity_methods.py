@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from psycopg.errors import UniqueViolation
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -13,30 +12,25 @@ from starlette.routing import Route
 from network.errors import IdentityError, XrpcError
 from network.server.admission import client_address
 from network.xrpc.server import Call, XrpcServer
-from pds.context import PdsContext, login_of, utc_now
+from pds.context import PdsContext, login_of
 from pds.exceptions import (
-    HandleNotAvailableError,
     HandleNotFoundError,
-    InvalidHandleError,
     UpstreamFailureError,
     UpstreamTimeoutError,
 )
-from pds.identity.handles import is_local, parse_requested_handle, require_local
+from pds.identity.handle_change import HandleChange
+from pds.identity.handles import (
+    is_local,
+)
 from pds.proxy import ProxyRequest
-from pds.server import lifecycle
 from pds.server.accounts import (
-    ROTATION_ROLE,
-    Account,
-    find_account,
     handle_owner,
     require_writable,
-    sealed_key,
 )
 from protocol.data import json_form
 from protocol.errors import ProtocolError
 from protocol.identity.did_document import PDS_SERVICE, PDS_TYPE
-from protocol.identity.keys import PrivateKey
-from protocol.syntax import Did, is_did, normalize_handle
+from protocol.syntax import is_did, normalize_handle
 
 _NS: Final = "com.atproto.identity"
 RESOLVE_HANDLE: Final = f"{_NS}.resolveHandle"
@@ -87,6 +81,7 @@ def well_known_routes(host: PdsContext) -> list[Route]:
 class _IdentityMethods:
     def __init__(self, host: PdsContext) -> None:
         self._host = host
+        self._handles = HandleChange(host)
 
     async def resolve_handle(self, call: Call) -> dict[str, Any]:
         handle = normalize_handle(call.params["handle"])
@@ -132,50 +127,11 @@ class _IdentityMethods:
         return did if isinstance(did, str) and is_did(did) else None
 
     async def update_handle(self, call: Call) -> None:
-        host = self._host
         account = login_of(call).account
         require_writable(account)
-        host.limits.change_handle(call, account.did)
-        handle = parse_requested_handle(call.input["handle"], dev=host.settings.dev)
-        if is_local(handle, host.settings.domains):
-            require_local(handle, host.settings.domains)
-        else:
-            await self._require_pointing_here(handle, account)
-        with host.claim_handle(handle):
-            owner = await host.run(self._holder, handle)
-            if owner is not None and owner.id != account.id:
-                raise HandleNotAvailableError(f"Handle already taken: {handle}")
-            # Also if the handle is unchanged: the directory may have missed it.
-            signer = await host.run(self._rotation_key, account)
-            await host.directory.change_handle(Did(account.did), handle, signer)
-            await host.run(self._store, account, handle)
-
-    async def _require_pointing_here(self, handle: str, account: Account) -> None:
-        try:
-            did = await self._host.identity.resolve_handle(handle, refresh=True)
-        except IdentityError as error:
-            raise InvalidHandleError("External handle did not resolve to DID") from (
-                error
-            )
-        if did != account.did:
-            raise InvalidHandleError("External handle did not resolve to DID")
+        self._host.limits.change_handle(call, account.did)
+        await self._handles.apply(account, call.input["handle"])
 
     def _owner(self, handle: str) -> str | None:
         with self._host.reading() as conn:
             return handle_owner(conn, handle)
-
-    def _holder(self, handle: str) -> Account | None:
-        with self._host.reading() as conn:
-            return find_account(conn, handle)
-
-    def _rotation_key(self, account: Account) -> PrivateKey:
-        with self._host.reading() as conn:
-            sealed = sealed_key(conn, account.id, ROTATION_ROLE)
-        return self._host.vault.open(sealed, did=account.did, role=ROTATION_ROLE)
-
-    def _store(self, account: Account, handle: str) -> None:
-        try:
-            with self._host.pool.connection() as conn:
-                lifecycle.change_handle(conn, account, handle, utc_now())
-        except UniqueViolation as error:
-            raise HandleNotAvailableError(f"Handle already taken: {handle}") from error

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from pds.exceptions import RecordNotFoundError
 from storage.postgres.pool import Conn
+
+_SHOWN: Final = (
+    "NOT EXISTS (SELECT FROM takedown t"
+    " WHERE t.account = r.account AND t.subject = r.path)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +28,7 @@ def find_record(conn: Conn, account: int, collection: str, rkey: str) -> StoredR
     row = conn.execute(
         "SELECT r.cid, b.value FROM record r"
         " JOIN block b ON b.account = r.account AND b.cid = r.cid"
-        " WHERE r.account = %s AND r.path = %s",
+        f" WHERE r.account = %s AND r.path = %s AND {_SHOWN}",
         [account, f"{collection}/{rkey}"],
     ).fetchone()
     if row is None:
@@ -53,7 +59,7 @@ def page_records(
     rows = conn.execute(
         "SELECT r.path, r.cid, b.value FROM record r"
         " JOIN block b ON b.account = r.account AND b.cid = r.cid"
-        " WHERE r.account = %s AND r.path > %s AND r.path < %s"
+        f" WHERE r.account = %s AND r.path > %s AND r.path < %s AND {_SHOWN}"
         f" ORDER BY r.path {'ASC' if ascending else 'DESC'} LIMIT %s",
         [account, low, high, limit],
     ).fetchall()

@@ -27,7 +27,13 @@ from pds.repo.record_reads import (
 )
 from pds.repo.repo_heads import RepoHead
 from pds.repo.repo_writes import Intent, RepoWriter, Swap, Write, Written
-from pds.server.accounts import Account, find_account, require_public, require_writable
+from pds.server.accounts import (
+    Account,
+    find_account,
+    require_present,
+    require_public,
+    require_writable,
+)
 from protocol.data.cbor import decode
 from protocol.data.cid import cid_from_text, cid_to_text
 from protocol.data.json_form import to_json
@@ -158,7 +164,8 @@ class _RepoMethods:
 
     def upload_blob(self, call: Call) -> dict[str, Any]:
         account = login_of(call).account
-        require_writable(account)
+        # A deactivated account uploads what its imported records name.
+        require_present(account)
         self._host.limits.upload(call, account.did)
         # An empty blob is legal, as on the reference PDS.
         data: bytes = call.input

@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 from pds.exceptions import (
     AccountDeactivatedError,
     AccountTakedownError,
+    InvalidRequestError,
     RepoDeactivatedError,
     RepoNotFoundError,
     RepoSuspendedError,
@@ -41,6 +42,7 @@ class Account:
     email: str | None
     status: str
     signing_did_key: str
+    email_confirmed: bool
 
     @property
     def active(self) -> bool:
@@ -58,17 +60,32 @@ class NewAccount:
     signing_key: bytes
     rotation_key: bytes
     signing_did_key: str
+    status: str = ACTIVE
+    recovery_key: str | None = None
 
 
-_COLUMNS = "id, did, handle, email, status, signing_did_key"
-ACCOUNT_BY_ID: Final = f"SELECT {_COLUMNS} FROM account WHERE id = %s"
+ACCOUNT_COLUMNS: Final = (
+    "account.id, did, handle, email, status, signing_did_key,"
+    " email_confirmed_at IS NOT NULL"
+)
+"""The columns of an Account, in a query on the table `account`."""
+
+ACCOUNT_BY_ID: Final = f"SELECT {ACCOUNT_COLUMNS} FROM account WHERE id = %s"
 
 
 def find_account(conn: Conn, identifier: str) -> Account | None:
     """Return the account of a DID or a handle (lower case)."""
     column = "did" if identifier.startswith("did:") else "handle"
     row = conn.execute(
-        f"SELECT {_COLUMNS} FROM account WHERE {column} = %s", [identifier]
+        f"SELECT {ACCOUNT_COLUMNS} FROM account WHERE {column} = %s", [identifier]
+    ).fetchone()
+    return None if row is None else Account(*row)
+
+
+def find_by_email(conn: Conn, email: str) -> Account | None:
+    """Return the account with an email address (lower case)."""
+    row = conn.execute(
+        f"SELECT {ACCOUNT_COLUMNS} FROM account WHERE email = %s", [email]
     ).fetchone()
     return None if row is None else Account(*row)
 
@@ -101,11 +118,24 @@ def find_password(conn: Conn, identifier: str) -> tuple[int, str] | None:
 
 
 def insert_account(conn: Conn, new: NewAccount) -> int:
-    """Insert the row; return its id. UniqueViolation for a taken handle or email."""
+    """Insert the row, or reuse that of a deleted account; return its id.
+
+    Raises UniqueViolation for a taken handle or email, InvalidRequestError for an
+    account that is here.
+    """
     row = conn.execute(
         "INSERT INTO account (did, handle, email, password, signing_key,"
-        " rotation_key, signing_did_key) VALUES (%s, %s, %s, %s, %s, %s, %s)"
-        " RETURNING id",
+        " rotation_key, signing_did_key, status, recovery_key, deactivated_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s,"
+        f" CASE %s WHEN '{DEACTIVATED}' THEN now() END)"
+        " ON CONFLICT (did) DO UPDATE SET handle = excluded.handle,"
+        " email = excluded.email, password = excluded.password,"
+        " signing_key = excluded.signing_key, rotation_key = excluded.rotation_key,"
+        " signing_did_key = excluded.signing_did_key, status = excluded.status,"
+        " recovery_key = excluded.recovery_key, email_confirmed_at = NULL,"
+        " deactivated_at = excluded.deactivated_at, invites_disabled = false,"
+        " created_at = now()"
+        f" WHERE account.status = '{DELETED}' RETURNING id",
         [
             new.did,
             new.handle,
@@ -114,10 +144,22 @@ def insert_account(conn: Conn, new: NewAccount) -> int:
             new.signing_key,
             new.rotation_key,
             new.signing_did_key,
+            new.status,
+            new.recovery_key,
+            new.status,
         ],
     ).fetchone()
-    assert row is not None
+    if row is None:
+        raise InvalidRequestError(f"Account already exists: {new.did}")
     return int(row[0])
+
+
+def find_recovery_key(conn: Conn, account: int) -> str | None:
+    """Return the did:key that the owner named at the creation of the account."""
+    row = conn.execute(
+        "SELECT recovery_key FROM account WHERE id = %s", [account]
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def sealed_key(conn: Conn, account: int, role: str) -> bytes:
@@ -134,7 +176,64 @@ def set_handle(conn: Conn, account: int, handle: str) -> None:
 
 
 def set_status(conn: Conn, account: int, status: str) -> None:
-    conn.execute("UPDATE account SET status = %s WHERE id = %s", [status, account])
+    """Set a status; a takedown leaves the account deactivated if it is."""
+    conn.execute(
+        "UPDATE account SET status = %s, deactivated_at = CASE %s"
+        f" WHEN '{ACTIVE}' THEN NULL"
+        f" WHEN '{DEACTIVATED}' THEN coalesce(deactivated_at, now())"
+        " ELSE deactivated_at END WHERE id = %s",
+        [status, status, account],
+    )
+
+
+def note_deactivation(conn: Conn, account: int) -> None:
+    """Note that an account stays deactivated after its takedown."""
+    conn.execute(
+        "UPDATE account SET deactivated_at = coalesce(deactivated_at, now())"
+        " WHERE id = %s",
+        [account],
+    )
+
+
+def is_deactivated(conn: Conn, account: int) -> bool:
+    """Return True for a deactivated account, whether or not it is taken down."""
+    row = conn.execute(
+        "SELECT deactivated_at IS NOT NULL FROM account WHERE id = %s", [account]
+    ).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+def resting_status(conn: Conn, account: int) -> str:
+    """Return the status of an account without a takedown."""
+    return DEACTIVATED if is_deactivated(conn, account) else ACTIVE
+
+
+def set_invites_disabled(conn: Conn, did: str, disabled: bool) -> None:
+    """Let an account get new invite codes, or not."""
+    conn.execute(
+        "UPDATE account SET invites_disabled = %s WHERE did = %s", [disabled, did]
+    )
+
+
+def set_email(conn: Conn, account: int, email: str) -> None:
+    """Set an address, which is not confirmed. UniqueViolation for a taken one."""
+    conn.execute(
+        "UPDATE account SET email = %s, email_confirmed_at = NULL WHERE id = %s",
+        [email, account],
+    )
+
+
+def confirm_email(conn: Conn, account: Account, now: datetime) -> None:
+    """Note that the owner reads mail to the address that the account has."""
+    conn.execute(
+        "UPDATE account SET email_confirmed_at = %s WHERE id = %s AND email = %s",
+        [now, account.id, account.email],
+    )
+
+
+def set_password(conn: Conn, account: int, hashed: str) -> None:
+    conn.execute("UPDATE account SET password = %s WHERE id = %s", [hashed, account])
 
 
 def erase_account(conn: Conn, account: int) -> None:
@@ -147,7 +246,7 @@ def erase_account(conn: Conn, account: int) -> None:
             conn.execute(f"DELETE FROM {table.name} WHERE account = %s", [account])
     conn.execute(
         "UPDATE account SET status = %s, handle = NULL, email = NULL, password = '',"
-        " signing_key = '', rotation_key = '' WHERE id = %s",
+        " signing_key = '', rotation_key = '', recovery_key = NULL WHERE id = %s",
         [DELETED, account],
     )
 
@@ -166,12 +265,17 @@ def require_public(conn: Conn, did: str) -> Account:
     return account
 
 
+def require_present(account: Account) -> None:
+    """Raise AccountTakedownError unless the account is active or deactivated."""
+    if account.status not in (ACTIVE, DEACTIVATED):
+        raise AccountTakedownError("Account has been taken down")
+
+
 def require_writable(account: Account) -> None:
     """Raise an error unless the account may write."""
     if account.status == DEACTIVATED:
         raise AccountDeactivatedError("Account is deactivated")
-    if account.status != ACTIVE:
-        raise AccountTakedownError("Account has been taken down")
+    require_present(account)
 
 
 def handle_owner(conn: Conn, handle: str) -> str | None:

@@ -1,7 +1,7 @@
 """Creation, handle change, deactivation and deletion of accounts: rows and events.
 
 Each is one transaction. The events are those of the reference server, in its order:
-creation #identity, #account, an empty #commit, #sync; handle change #identity;
+creation #identity, #account, an empty #commit, #sync; handle or key change #identity;
 deactivation #account; activation #account, #identity, #sync; deletion #account.
 """
 
@@ -16,11 +16,13 @@ from pds.server.accounts import (
     ACTIVE,
     DEACTIVATED,
     DELETED,
+    TAKENDOWN,
     Account,
     NewAccount,
     erase_account,
     get_account,
     insert_account,
+    note_deactivation,
     set_handle,
     set_status,
 )
@@ -36,22 +38,25 @@ from protocol.data.cid import cid_for
 from protocol.identity.keys import PrivateKey
 from protocol.mst import EMPTY_NODE, EMPTY_ROOT
 from protocol.repo.commit import sign_commit
-from protocol.syntax import Did, Tid
+from protocol.syntax import INVALID_HANDLE, Did, Tid
 from storage.postgres.pool import Conn
 
 
 def create_account(
     conn: Conn, new: NewAccount, key: PrivateKey, rev: Tid, now: datetime
 ) -> int:
-    """Insert the account with an empty repo, and its events; return its id.
+    """Insert the account with an empty repo; return its id.
 
-    Raises UniqueViolation when the handle or the email is taken.
+    An active account has events. One of another server starts deactivated, without
+    any. Raises UniqueViolation when the handle or the email is taken.
     """
     account = insert_account(conn, new)
     signed = sign_commit(Did(new.did), EMPTY_ROOT, rev, key)
     commit = cid_for(signed)
     insert_blocks(conn, account, rev, {commit: signed, EMPTY_ROOT: EMPTY_NODE})
     insert_head(conn, account, RepoHead(rev, EMPTY_ROOT, commit))
+    if new.status != ACTIVE:
+        return account
     append(
         conn,
         account,
@@ -77,10 +82,18 @@ def change_handle(conn: Conn, account: Account, handle: str, now: datetime) -> N
     append(conn, account.id, [identity_message(account.did, handle)], now)
 
 
+def announce_identity(conn: Conn, account: Account, now: datetime) -> None:
+    """Tell indexers to resolve the account anew."""
+    handle = account.handle or INVALID_HANDLE
+    append(conn, account.id, [identity_message(account.did, handle)], now)
+
+
 def deactivate(conn: Conn, account: int, now: datetime) -> None:
     """Stop serving the repo; its rows stay. No effect on an inactive account."""
     lock_head(conn, account)
     current = get_account(conn, account)
+    if current.status == TAKENDOWN:
+        note_deactivation(conn, account)
     if not current.active:
         return
     set_status(conn, account, DEACTIVATED)

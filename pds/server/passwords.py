@@ -6,15 +6,8 @@ import base64
 import hashlib
 import hmac
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
 
-import anyio
-import anyio.to_thread
-
-from network.errors import XrpcError
-
-T = TypeVar("T")
+from pds.work_queue import WorkQueue
 
 MIN_PASSWORD_CHARS = 8
 MAX_PASSWORD_CHARS = 256
@@ -31,25 +24,13 @@ PARALLEL_HASHES = max(1, min(4, (os.cpu_count() or 2) - 1))
 MAX_WAITING_HASHES = 24
 
 
-class HashQueue:
+class HashQueue(WorkQueue):
     """A bounded queue of password hashes in threads."""
 
     def __init__(
         self, at_once: int = PARALLEL_HASHES, waiting: int = MAX_WAITING_HASHES
     ) -> None:
-        self._limiter = anyio.CapacityLimiter(at_once)
-        self._waiting = waiting
-
-    async def run(self, work: Callable[..., T], *args: Any) -> T:
-        """Run one hash. Raises XrpcError 503 when too many wait."""
-        if self._limiter.statistics().tasks_waiting >= self._waiting:
-            raise XrpcError(
-                "NotEnoughResources",
-                "too many passwords are being checked",
-                503,
-                {"Retry-After": "2"},
-            )
-        return await anyio.to_thread.run_sync(work, *args, limiter=self._limiter)
+        super().__init__(at_once, waiting, "too many passwords are being checked")
 
 
 def hash_password(password: str) -> str:

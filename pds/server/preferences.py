@@ -9,25 +9,44 @@ import orjson
 from network.xrpc.server import Call, XrpcServer
 from pds.context import PdsContext, login_of
 from pds.exceptions import InvalidRequestError
+from pds.server.scopes import FULL
 from storage.postgres.pool import Conn
 
 MAX_PREFERENCES_BYTES = 256 * 1024
+# The birth date is for no app.
+_FULL_ONLY = frozenset({"app.bsky.actor.defs#personalDetailsPref"})
 INDEXER_PREFERENCE = "dev.bigworld.actor.defs#indexerPref"
 
 
 def add_methods(server: XrpcServer, host: PdsContext) -> None:
     def get_preferences(call: Call) -> dict[str, Any]:
+        login = login_of(call)
         with host.reading() as conn:
-            return {"preferences": read_preferences(conn, login_of(call).account.id)}
+            found = read_preferences(conn, login.account.id)
+        if login.scope != FULL:
+            found = [item for item in found if item["$type"] not in _FULL_ONLY]
+        return {"preferences": found}
 
     def put_preferences(call: Call) -> None:
+        login, given = login_of(call), call.input["preferences"]
         with host.pool.connection() as conn:
-            write_preferences(
-                conn, login_of(call).account.id, call.input["preferences"]
-            )
+            if login.scope != FULL:
+                _refuse_full_only(given)
+                # An app replaces what it sees.
+                kept = read_preferences(conn, login.account.id)
+                given = [i for i in kept if i["$type"] in _FULL_ONLY] + given
+            write_preferences(conn, login.account.id, given)
 
     server.add("app.bsky.actor.getPreferences", get_preferences, "required")
     server.add("app.bsky.actor.putPreferences", put_preferences, "required")
+
+
+def _refuse_full_only(preferences: list[dict[str, Any]]) -> None:
+    for preference in preferences:
+        if preference["$type"] in _FULL_ONLY:
+            raise InvalidRequestError(
+                f"Do not have authorization to set preferences: {preference['$type']}"
+            )
 
 
 def read_preferences(conn: Conn, account: int) -> list[dict[str, Any]]:

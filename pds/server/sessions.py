@@ -19,7 +19,8 @@ from typing import Any, Final
 
 from pds.exceptions import AccountTakedownError, ExpiredTokenError, InvalidTokenError
 from pds.identity.vault import derive_key
-from pds.server.accounts import DELETED, TAKENDOWN, Account
+from pds.server import scopes
+from pds.server.accounts import ACCOUNT_COLUMNS, DELETED, TAKENDOWN, Account
 from pds.settings import PdsSettings
 from protocol.data.base64url import decode_base64url, encode_base64url
 from storage.postgres.pool import Conn
@@ -28,8 +29,6 @@ REFRESH_GRACE: Final = timedelta(hours=2)
 """Time for which a used refresh token gives the same successor, as on the reference."""
 
 _MAX_TOKEN_CHARS = 4096
-_ACCESS_SCOPE = "com.atproto.access"
-_REFRESH_SCOPE = "com.atproto.refresh"
 
 
 def _new_refresh_id() -> str:
@@ -56,6 +55,7 @@ class Login:
 
     account: Account
     session: str
+    scope: str
 
 
 class Sessions:
@@ -67,17 +67,27 @@ class Sessions:
         self._access_lifetime = settings.access_lifetime
         self._refresh_lifetime = settings.refresh_lifetime
 
-    def open(self, conn: Conn, account: int, did: str, now: datetime) -> Tokens:
-        """Open a session."""
+    def open(
+        self,
+        conn: Conn,
+        account: int,
+        did: str,
+        now: datetime,
+        *,
+        scope: str = scopes.FULL,
+        app_password: str | None = None,
+    ) -> Tokens:
+        """Open a session, of the app with that name if `app_password` is given."""
         session = secrets.token_urlsafe(18)
         expires = now + timedelta(seconds=self._refresh_lifetime)
         conn.execute(
-            "INSERT INTO session (id, account, expires_at) VALUES (%s, %s, %s)",
-            [session, account, expires],
+            "INSERT INTO session (id, account, expires_at, scope, app_password)"
+            " VALUES (%s, %s, %s, %s, %s)",
+            [session, account, expires, scope, app_password],
         )
         refresh_id = _new_refresh_id()
         self._insert_refresh_token(conn, session, refresh_id, expires)
-        return self._mint(did, session, refresh_id, now)
+        return self._mint(did, session, scope, refresh_id, now)
 
     def refresh(self, conn: Conn, token: str, now: datetime) -> Tokens | None:
         """Exchange a refresh token for new tokens.
@@ -89,7 +99,7 @@ class Sessions:
         session, used = claims["sid"], claims["jti"]
         # The lock serializes refreshes of one session.
         live = conn.execute(
-            "SELECT 1 FROM session WHERE id = %s AND revoked_at IS NULL FOR UPDATE",
+            "SELECT scope FROM session WHERE id = %s AND revoked_at IS NULL FOR UPDATE",
             [session],
         ).fetchone()
         if live is None:
@@ -105,7 +115,7 @@ class Sessions:
         successor = row[0]
         if successor is None:
             successor = self._rotate(conn, session, used, now)
-        return self._mint(claims["sub"], session, successor, now)
+        return self._mint(claims["sub"], session, live[0], successor, now)
 
     def _rotate(self, conn: Conn, session: str, used: str, now: datetime) -> str:
         """Store the successor of an unused refresh token; return its id."""
@@ -144,19 +154,18 @@ class Sessions:
         """
         claims = self._read(token, _REFRESH_HEADER if refresh else _ACCESS_HEADER, now)
         row = conn.execute(
-            "SELECT a.id, a.did, a.handle, a.email, a.status, a.signing_did_key,"
-            " s.revoked_at IS NOT NULL"
-            " FROM session s JOIN account a ON a.id = s.account WHERE s.id = %s",
+            f"SELECT s.revoked_at IS NOT NULL, s.scope, {ACCOUNT_COLUMNS}"
+            " FROM session s JOIN account ON account.id = s.account WHERE s.id = %s",
             [claims["sid"]],
         ).fetchone()
-        if row is None or row[6]:
+        if row is None or row[0]:
             raise ExpiredTokenError("Token has been revoked")
-        account = Account(*row[:6])
+        scope, account = row[1], Account(*row[2:])
         if account.did != claims["sub"] or account.status == DELETED:
             raise InvalidTokenError("Token could not be verified")
-        if account.status == TAKENDOWN:
+        if account.status == TAKENDOWN and (refresh or scope != scopes.TAKENDOWN):
             raise AccountTakedownError("Account has been taken down")
-        return Login(account, claims["sid"])
+        return Login(account, claims["sid"], scope)
 
     def prune(self, conn: Conn, now: datetime) -> None:
         """Delete expired sessions and refresh tokens."""
@@ -169,7 +178,9 @@ class Sessions:
             [now, session],
         )
 
-    def _mint(self, did: str, session: str, refresh_id: str, now: datetime) -> Tokens:
+    def _mint(
+        self, did: str, session: str, scope: str, refresh_id: str, now: datetime
+    ) -> Tokens:
         issued = int(now.timestamp())
         common: dict[str, Any] = {
             "sub": did,
@@ -178,13 +189,13 @@ class Sessions:
             "iat": issued,
         }
         access = common | {
-            "scope": _ACCESS_SCOPE,
+            "scope": scope,
             "exp": issued + self._access_lifetime,
             # Makes two tokens of one second differ.
             "jti": secrets.token_urlsafe(9),
         }
         refresh = common | {
-            "scope": _REFRESH_SCOPE,
+            "scope": scopes.REFRESH,
             "exp": issued + self._refresh_lifetime,
             "jti": refresh_id,
         }
@@ -218,3 +229,20 @@ class Sessions:
         if claims["exp"] <= now.timestamp():
             raise ExpiredTokenError("Token has expired")
         return dict(claims)
+
+
+def revoke_all(conn: Conn, account: int, now: datetime) -> None:
+    """Revoke every session of an account."""
+    conn.execute(
+        "UPDATE session SET revoked_at = %s WHERE account = %s AND revoked_at IS NULL",
+        [now, account],
+    )
+
+
+def revoke_app(conn: Conn, account: int, name: str, now: datetime) -> None:
+    """Revoke the sessions of one app password."""
+    conn.execute(
+        "UPDATE session SET revoked_at = %s"
+        " WHERE account = %s AND app_password = %s AND revoked_at IS NULL",
+        [now, account, name],
+    )

@@ -12,8 +12,9 @@ from network.server.admission import client_key
 from network.server.spool import Spool
 from network.xrpc.byte_range import parse_range
 from network.xrpc.server import Call, Reply, XrpcServer
+from pds.admin.hidden_subjects import find_takedown
 from pds.blobs import find_blob, list_blobs
-from pds.context import PdsContext
+from pds.context import PdsContext, is_operator, may_read
 from pds.exceptions import BlobNotFoundError, BlockNotFoundError, RepoNotFoundError
 from pds.repo.block_rows import (
     BlockReader,
@@ -25,6 +26,7 @@ from pds.repo.block_rows import (
 from pds.repo.repo_heads import get_head
 from pds.server.accounts import (
     ACTIVE,
+    DELETED,
     Account,
     find_account,
     list_repos,
@@ -42,6 +44,23 @@ _NS: Final = "com.atproto.sync"
 LIST_BLOBS: Final = f"{_NS}.listBlobs"
 LIST_REPOS: Final = f"{_NS}.listRepos"
 
+# Owners and the operator read inactive repos, too.
+OWNER_METHODS: Final = frozenset(
+    {
+        LIST_BLOBS,
+        *(
+            f"{_NS}.{name}"
+            for name in [
+                "getRepo",
+                "getLatestCommit",
+                "getRecord",
+                "getBlocks",
+                "getBlob",
+            ]
+        ),
+    }
+)
+
 CAR_TYPE: Final = "application/vnd.ipld.car"
 MAX_BLOCKS_ASKED: Final = 500
 _PARTIAL: Final = 206
@@ -49,13 +68,13 @@ _PARTIAL: Final = 206
 
 def add_methods(server: XrpcServer, host: PdsContext) -> None:
     methods = _SyncMethods(host)
-    server.add(f"{_NS}.getRepo", methods.get_repo)
-    server.add(f"{_NS}.getLatestCommit", methods.get_latest_commit)
+    server.add(f"{_NS}.getRepo", methods.get_repo, "optional")
+    server.add(f"{_NS}.getLatestCommit", methods.get_latest_commit, "optional")
     server.add(f"{_NS}.getRepoStatus", methods.get_repo_status)
-    server.add(f"{_NS}.getRecord", methods.get_record)
-    server.add(f"{_NS}.getBlocks", methods.get_blocks)
-    server.add(f"{_NS}.getBlob", methods.get_blob)
-    server.add(LIST_BLOBS, methods.list_blobs)
+    server.add(f"{_NS}.getRecord", methods.get_record, "optional")
+    server.add(f"{_NS}.getBlocks", methods.get_blocks, "optional")
+    server.add(f"{_NS}.getBlob", methods.get_blob, "optional")
+    server.add(LIST_BLOBS, methods.list_blobs, "optional")
     server.add(LIST_REPOS, methods.list_repos)
 
 
@@ -127,9 +146,11 @@ class _SyncMethods:
             cid = cid_from_text(call.params["cid"])
         except ProtocolError as error:
             raise BlobNotFoundError("Blob not found") from error
-        with self._snapshot(call) as (conn, account):
-            blob = find_blob(conn, account.id, cid)
         name = cid_to_text(cid)
+        with self._snapshot(call) as (conn, account):
+            if find_takedown(conn, account.id, name) and not is_operator(call):
+                raise BlobNotFoundError("Blob not found")
+            blob = find_blob(conn, account.id, cid)
         headers = {
             # A blob must not run as a page of this host.
             "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -179,16 +200,23 @@ class _SyncMethods:
 
     @contextmanager
     def _snapshot(self, call: Call) -> Iterator[tuple[Conn, Account]]:
-        """Yield one consistent view of a public repo."""
+        """Yield one consistent view of a repo that the caller may read."""
         with self._host.pool.connection() as conn:
             conn.isolation_level = IsolationLevel.REPEATABLE_READ
             conn.read_only = True
             try:
                 with conn.transaction():
-                    yield conn, require_public(conn, call.params["did"])
+                    yield conn, self._readable(conn, call)
             finally:
                 conn.isolation_level = None
                 conn.read_only = None
+
+    def _readable(self, conn: Conn, call: Call) -> Account:
+        did = call.params["did"]
+        account = find_account(conn, did)
+        if account is not None and account.status != DELETED and may_read(call, did):
+            return account
+        return require_public(conn, did)
 
     def _export(
         self, conn: Conn, account: Account, since: str | None, out: Spool

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from feeds.registry import FEEDS
+from feeds.scripts.script_book import ScriptBook
 from feeds.served_feeds import ServedFeeds
 from feeds.skeleton import Algorithm
 from service.cli.feeds import feed_import, feed_publish, feed_recipes, feed_stats
@@ -14,6 +15,7 @@ from service.cli.groups import AsJson, make_group, read_config
 from service.cli.provider_client import print_posts, query_provider
 from service.cli.table import print_rows
 from service.operator_errors import ServiceError
+from service.recipe_files import recipe_folder
 from service.runtime.config import Config
 from service.runtime.databases import PRIVATE, open_existing
 from storage.postgres.pool import open_pool
@@ -32,11 +34,11 @@ app = make_group(
 
 @app.command("list")
 def list_feeds(as_json: AsJson = False) -> None:
-    """List the feeds: built-in ones, and recipes."""
+    """List the feeds: built-in ones, recipes and Python files."""
     config = read_config()
     rows = [
         {"name": feed.name, "title": feed.display_name, "about": feed.description}
-        for feed in [*FEEDS.values(), *_recipes(config)]
+        for feed in [*FEEDS.values(), *_recipes(config), *_scripts(config)]
     ]
     print_rows(rows, ("name", "title", "about"), as_json=as_json)
 
@@ -52,6 +54,16 @@ def _recipes(config: Config) -> list[Algorithm]:
     except ServiceError:
         return []
     return [s.algorithm for s in feeds.own.values() if s.recipe is not None]
+
+
+def _scripts(config: Config) -> list[Algorithm]:
+    """Return the Python files of the folder."""
+    book = ScriptBook(recipe_folder(config))
+    try:
+        book.refresh()
+        return [known.feed.algorithm for known in book.scripts.values()]
+    finally:
+        book.close()
 
 
 app.command()(feed_recipes.check)

@@ -64,8 +64,8 @@ class ServerFields(BaseSettings):
     )
     feeds: Path | None = Field(
         None,
-        description="Folder of recipes (.toml), which are served as feeds of this "
-        "provider and read again when they change. Default: feeds.d in home.",
+        description="Folder of recipes (.toml) and Python files (.py), which are "
+        "served as feeds and read again when they change. Default: feeds.d in home.",
     )
     privacy_policy_url: str | None = Field(
         None,
@@ -132,6 +132,15 @@ class ServerFields(BaseSettings):
         True,
         description="Require the invite code in $BIGWORLD_HOME/secrets/pds-a-invite to "
         "sign up at that PDS. A development network requires none.",
+    )
+    pds_smtp_url: SecretStr | None = Field(
+        None,
+        description="Mail server of the PDS: smtps://user:password@host:465, or "
+        "smtp://… with STARTTLS. Default: mails are files in $BIGWORLD_HOME/mail.",
+    )
+    pds_mail_from: str | None = Field(
+        None,
+        description="Sender of the mails of the PDS. Default: noreply@ its host.",
     )
     worker_threads: int = Field(
         8, ge=1, le=256, description="Threads of the Celery worker."

@@ -17,12 +17,14 @@ Rows are read and written through psycopg.
 - work: search_outbox, job, lexicon, lease, event_block, event_counter
 - watching: gauge, pulse, audit_sample
 - exports: export, export_account, change_block, change_counter
+- activity: activity, activity_change, record_json
 
 A record's address is (actor, collection, rkey): int4, int4, int8. A TID record key is
 its own 63-bit number; any other key is a negative id of `rkey`.
 """
 
 from storage.schema import (
+    activity,
     counts,
     exports,
     hosts,
@@ -40,6 +42,7 @@ from storage.schema.record_bytes import RECORD_PARTITIONS
 
 __all__ = [
     "RECORD_PARTITIONS",
+    "activity",
     "counts",
     "exports",
     "hosts",

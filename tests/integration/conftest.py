@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from crawl_world import CrawlWorld
@@ -22,10 +23,10 @@ def cheap_passwords() -> Iterator[None]:
 
 
 @pytest.fixture
-def network(make_database: Callable[[str], str]) -> Iterator[World]:
+def network(make_database: Callable[[str], str], tmp_path: Path) -> Iterator[World]:
     """Start a directory; the test starts servers."""
     with ExitStack() as stack:
-        world = World(make_database, stack)
+        world = World(make_database, stack, tmp_path)
         world.start_plc()
         yield world
 

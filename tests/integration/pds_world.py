@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
+import re
 import socket
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from email import message_from_bytes, policy
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +22,7 @@ from websockets.sync.client import connect
 
 from network.server.listener import serving_in_thread
 from pds.application import create_app
+from pds.mail import MailSettings
 from pds.settings import PdsSettings
 from plc.directory import create_app as create_plc
 from plc.submission_limits import SubmissionLimits
@@ -28,9 +33,16 @@ from protocol.syntax import Did
 from storage.postgres.pool import Pool, open_pool
 
 PASSWORD = "correct horse battery"
+ADMIN_PASSWORD = "operator of the test"
 NOTE = "dev.example.note"
 
 _numbers = count()
+
+
+def basic_login() -> dict[str, str]:
+    """Return the header of the operator's login."""
+    word = base64.b64encode(f"admin:{ADMIN_PASSWORD}".encode()).decode()
+    return {"Authorization": f"Basic {word}"}
 
 
 def fetch(method: str, url: str, **options: Any) -> httpx.Response:
@@ -113,6 +125,14 @@ class Client:
             {"repo": self.did, "collection": record["$type"], "record": record} | more,
         )
 
+    def operate(self, nsid: str, body: Any = None, **params: Any) -> Answer:
+        """Call a method as the operator: a procedure with a body, else a query."""
+        headers = basic_login()
+        if body is not None:
+            return self.post(nsid, body, headers=headers)
+        query = urllib.parse.urlencode(params, doseq=True)
+        return self.send("GET", f"/xrpc/{nsid}?{query}", headers=headers)
+
     def frames(self, count: int, cursor: int | None = None) -> list[Frame]:
         with self.subscribe(cursor) as receive:
             return [receive() for _ in range(count)]
@@ -139,6 +159,7 @@ class World:
 
     make_database: Callable[[str], str]
     stack: ExitStack
+    folder: Path
     plc_url: str = ""
     pools: dict[str, Pool] = field(default_factory=dict)
 
@@ -155,6 +176,22 @@ class World:
             self.pools[name] = self.stack.enter_context(open_pool(url))
         return self.pools[name]
 
+    def mail_folder(self, name: str) -> Path:
+        """Return the folder of the mails of a server."""
+        return self.folder / f"mail-{name}"
+
+    def newest_mail(self, name: str = "a") -> str:
+        """Return the text of the newest mail."""
+        newest = max(self.mail_folder(name).glob("*.eml"))
+        message = message_from_bytes(newest.read_bytes(), policy=policy.default)
+        return str(message.get_content())
+
+    def mailed_token(self, name: str = "a") -> str:
+        """Return the token in the newest mail."""
+        found = re.search(r"[A-Z2-7]{5}-[A-Z2-7]{5}", self.newest_mail(name))
+        assert found is not None
+        return found[0]
+
     def settings(self, name: str, port: int, **changes: Any) -> PdsSettings:
         values: dict[str, Any] = {
             "public_url": f"http://localhost:{port}",
@@ -163,6 +200,8 @@ class World:
             "secret": name.encode() * 32,
             "dev": True,
             "logins_per_5_minutes": 10_000,
+            "admin_password": ADMIN_PASSWORD,
+            "mail": MailSettings("server@example.com", folder=self.mail_folder(name)),
         }
         return PdsSettings(**(values | changes))
 

@@ -24,7 +24,7 @@ from storage.private.feeds.feed_feedback import (
     Interaction,
     save_interactions,
 )
-from storage.private.feeds.feed_hours import EVENTS
+from storage.private.feeds.feed_hours import INTERACTIONS
 from storage.private.private_items import Kind
 
 MAX_INTERACTIONS: Final = 500
@@ -51,7 +51,9 @@ class _SendInteractions(BlockingMethod):
                 400,
             )
         feed = _find_feed(context, params)
-        known = [one for one in sent if one.get("event") in EVENTS and _is_post(one)]
+        known = [
+            one for one in sent if one.get("event") in INTERACTIONS and _is_post(one)
+        ]
         stored = [
             Interaction(kind, one["item"], _value(one, feed), flags)
             for one in known

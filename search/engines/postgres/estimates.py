@@ -24,6 +24,8 @@ class Estimate:
     """The share of documents that match, and of those in each tier."""
 
     rate: float
+    read: float
+    """Share of documents that the index finds; not all of them hold a phrase."""
     scanned: float
     """Share of documents in the lists of the index that must be read."""
     tiers: tuple[float, ...]
@@ -48,7 +50,7 @@ def estimate(
     def rate_of(lexeme: str) -> float:
         return min(1.0, max(found[lexeme], least) / total)
 
-    def rate(node: Node) -> float:
+    def rate(node: Node, adjacent: float) -> float:
         if isinstance(node, Words):
             rates = [rate_of(token) for token in node.tokens[:-1]]
             last = node.tokens[-1]
@@ -57,22 +59,22 @@ def estimate(
                 if node.prefix
                 else rate_of(last)
             )
-            return min(rates) * (_ADJACENT if len(rates) > 1 else 1.0)
+            return min(rates) * (adjacent if len(rates) > 1 else 1.0)
         if isinstance(node, Filter):
             return rate_of(lexeme_of(node, ids))
         if isinstance(node, Not):
-            return 1 - rate(node.item)
+            return 1 - rate(node.item, adjacent)
         if isinstance(node, AllOf):
             product = 1.0
             for item in node.items:
-                product *= rate(item)
+                product *= rate(item, adjacent)
             return product
         none = 1.0
         for item in node.items:
-            none *= 1 - rate(item)
+            none *= 1 - rate(item, adjacent)
         return 1 - none
 
-    product = rate(AllOf(nodes))
+    product = 1.0
     for some in conditions.lexemes:
         product *= min(1.0, sum(map(rate_of, some)))
     if conditions.authors is not None:
@@ -81,7 +83,13 @@ def estimate(
     read.update(authors, *conditions.lexemes)
     lists = sum(found[lexeme] for lexeme in read if lexeme not in _TIERS)
     tiers = (1.0, *(found[tier] / total for tier in _TIERS))
-    return Estimate(product, min(lists / total, 4.0), tiers)
+    everything = AllOf(nodes)
+    return Estimate(
+        product * rate(everything, _ADJACENT),
+        product * rate(everything, 1.0),
+        min(lists / total, 4.0),
+        tiers,
+    )
 
 
 def _lexemes(

@@ -106,7 +106,8 @@ class _Latest:
         while slices and len(found) < self.limit:
             one, need = slices[0], self.limit - len(found)
             rows = need * 2 / rate if rate else float("inf")
-            read = (rate + self.expected.scanned * _SCAN) * one.documents
+            entries = self.expected.scanned * _SCAN
+            read = (self.expected.read + entries) * one.documents
             if one.is_short or not self._has_index or rows <= max(200, read):
                 length = FEW if one.is_short else rows
                 got = self._walk(one.slice, where, need, length)

@@ -36,6 +36,8 @@ _CAP: Final = 2_000
 """Matches of a band that can be ranked for one page."""
 _LEAST: Final = 60
 """Matches that a band should hold at least."""
+_READ: Final = 10_000
+"""Documents that may be read to rank a band: of a phrase, all with its words are."""
 _UNRANKED: Final = 20_000
 """Documents that are not read one by one to be ranked."""
 _FIRST_TIER: Final = 1
@@ -154,10 +156,20 @@ class _Top:
         """Return the first place of the band below a tier."""
         wanted = max(_LEAST, 2 * need)
         low = place.high - 1
-        while low > _FIRST_TIER and self._expected(place.high, low) < wanted:
+        while (
+            low > _FIRST_TIER
+            and self._expected(place.high, low) < wanted
+            and self._read(place.high, low - 1) <= _READ
+        ):
             low -= 1
         is_single = place.high - low == 1
-        timed = is_single and self._expected(place.high, low) > 2 * _CAP
+        timed = is_single and (
+            self._expected(place.high, low) > _CAP
+            or self._read(place.high, low) > _READ
+        )
+        if timed and self._expected(place.high, low) < self._read(place.high, low) / 2:
+            # Each band of a phrase reads all that holds its words: one band is enough.
+            low = _FIRST_TIER
         if low == _FIRST_TIER and not self._is_anchored and self._size > _UNRANKED:
             timed = True
         return replace(place, low=low, mode=TIMED if timed else RANKED)
@@ -173,9 +185,15 @@ class _Top:
 
     def _expected(self, high: int, low: int) -> float:
         """Return the expected number of matches from one tier to below another."""
+        return self._share(high, low) * self.expected.rate * self._size
+
+    def _read(self, high: int, low: int) -> float:
+        """Return the expected number of documents that are read to find matches."""
+        return self._share(high, low) * self.expected.read * self._size
+
+    def _share(self, high: int, low: int) -> float:
         shares = (*self.expected.tiers, 0.0)
-        share = shares[low - 1] - shares[high - 1]
-        return max(0.0, share) * self.expected.rate * self._size
+        return max(0.0, shares[low - 1] - shares[high - 1])
 
     def _band(self, place: Place, need: int) -> list[Hit] | None:
         """Return hits of a band; None if it holds too many to rank."""
@@ -190,9 +208,12 @@ class _Top:
         span = self._span(place)
         if place.at:
             span = replace(span, before=Key(*place.at))
-        shares = (*self.expected.tiers, 0.0)
-        share = max(0.0, shares[place.low - 1] - shares[place.high - 1])
-        expected = replace(self.expected, rate=self.expected.rate * share)
+        share = self._share(place.high, place.low)
+        expected = replace(
+            self.expected,
+            rate=self.expected.rate * share,
+            read=self.expected.read * share,
+        )
         keys = find_latest(self.reading, self.conditions, expected, span, need, more)
         return [(key[1:], replace(place, at=tuple(key))) for key in keys]
 

@@ -1,4 +1,4 @@
-"""`bigworld feed check|preview|explain|backtest`: recipes of feeds."""
+"""`bigworld feed check|preview|explain|backtest`: feeds in files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import typer
 
 from feeds.recipes.fields import InvalidRecipeError
 from feeds.recipes.parsing import parse_recipe
+from feeds.scripts.script_book import name_fault, read_script
+from feeds.scripts.script_process import Limits, ScriptError, ScriptProcess
 from feeds.serving.backtest import MAX_DAYS
 from network.xrpc.reply import encode_json
 from service.cli.groups import AsJson, read_config
@@ -22,7 +24,7 @@ from service.operator_errors import ServiceError
 from service.recipe_files import check_name, read_text
 
 if TYPE_CHECKING:
-    from service.recipe_reading import OpenRecipe
+    from service.recipe_reading import OpenFeed
 
 _DAYS: Final = (
     "day",
@@ -35,7 +37,7 @@ _DAYS: Final = (
     "stale_hours",
 )
 Recipe = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A .toml file, or a feed's name.")
+    str, typer.Argument(metavar="RECIPE", help="A .toml or .py file, or a feed's name.")
 ]
 Viewer = Annotated[
     str | None, typer.Option(help="Account that reads it, by DID or handle.")
@@ -43,34 +45,51 @@ Viewer = Annotated[
 
 
 @contextmanager
-def _open(recipe: str, viewer: str | None) -> Iterator[OpenRecipe]:
+def _open(recipe: str, viewer: str | None) -> Iterator[OpenFeed]:
     # Half of the program, which `feed list` and `feed check` do not need.
-    from service.recipe_reading import open_recipe
+    from service.recipe_reading import open_feed
 
-    with open_recipe(read_config(), recipe, viewer) as opened:
+    with open_feed(read_config(), recipe, viewer) as opened:
         yield opened
 
 
 def check(
-    files: Annotated[list[Path], typer.Argument(help="Recipe files (.toml).")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Recipes (.toml) and Python files (.py).")
+    ],
 ) -> None:
-    """Check recipe files; errors name the line."""
+    """Check feeds in files; errors name the line."""
     faults = 0
     for path in files:
         try:
-            text = read_text(path)
-            recipe = parse_recipe(text)
-            check_name(text)
-        except InvalidRecipeError as error:
+            result = f"ok, {_check_script(path) or _check_recipe(path)}"
+        except (InvalidRecipeError, ScriptError, ValueError) as error:
             faults += 1
-            typer.echo(f"{path}: {error}")
+            result = str(error)
         except OSError as error:
             faults += 1
-            typer.echo(f"{path}: {error.strerror}")
-        else:
-            typer.echo(f"{path}: ok, {recipe.name}, sources: {len(recipe.sources)}")
+            result = str(error.strerror)
+        typer.echo(f"{path}: {result}")
     if faults:
-        raise ServiceError(f"{faults} of {len(files)} recipes cannot be served")
+        raise ServiceError(f"{faults} of {len(files)} feeds cannot be served")
+
+
+def _check_recipe(path: Path) -> str:
+    text = read_text(path)
+    recipe = parse_recipe(text)
+    check_name(text)
+    return f"{recipe.name}, sources: {len(recipe.sources)}"
+
+
+def _check_script(path: Path) -> str | None:
+    """Load a Python file; return None for another one."""
+    if path.suffix != ".py":
+        return None
+    if fault := name_fault(path.stem):
+        raise ValueError(fault)
+    process = ScriptProcess(path.absolute(), read_script(path), Limits(), 2)
+    process.close()
+    return f"{path.stem}, Python"
 
 
 def preview(

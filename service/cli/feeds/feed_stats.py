@@ -13,13 +13,22 @@ from service.runtime.databases import PRIVATE, open_database
 from storage.postgres.pool import connect
 from storage.private.feeds.feed_hours import (
     EVENTS,
+    FAILED,
     FeedHour,
     read_hours,
     total_by_feed,
 )
 
 _MAX_HOURS: Final = 24 * 90
-_COLUMNS: Final = ("feed", "readers", "pages", "empty", "p99_ms", "interactions")
+_COLUMNS: Final = (
+    "feed",
+    "readers",
+    "pages",
+    "empty",
+    "failed",
+    "p99_ms",
+    "interactions",
+)
 
 
 def stats(
@@ -59,11 +68,13 @@ def _row(counted: FeedHour) -> dict[str, Any]:
         for event, count in zip(EVENTS, counted.events, strict=False)
         if count
     }
+    failed = events.pop(FAILED.partition("#")[2], 0)
     return {
         "feed": counted.feed,
         "readers": counted.readers.count(),
         "pages": counted.pages,
         "empty": counted.empty_pages,
+        "failed": failed,
         "p99_ms": counted.latency_ms(0.99),
         "interactions": " ".join(f"{name}={n}" for name, n in events.items()),
     }

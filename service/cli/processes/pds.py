@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 
+from crawler.repos.spill import BlockSpill
 from network.server.request_guard import RequestGuard
 from pds.application import create_app
+from pds.mail import MailSettings
 from pds.settings import PdsSettings
 from service.cli.processes.running_process import run_async, serve_until_stopped
 from service.operator_errors import ConfigError
@@ -25,9 +28,7 @@ _DEMO_LOGINS = 1_000
 
 _NEEDED: Final = (
     "a PDS outside a development network needs pds_public_url (an https origin) and"
-    " pds_handle_domains. It sends no mail, so a lost password cannot be reset, has no"
-    " app passwords and no OAuth, and accepts no accounts of other servers; do not run"
-    " one for people who need these"
+    " pds_handle_domains"
 )
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,8 @@ def settings(config: Config, letter: str) -> PdsSettings:
         moderation_service=config.pds_moderation_service,
         cdn_url_pattern=config.cdn_url_pattern,
         indexer_urls=(config.provider_url,),
+        admin_password=secrets.password(f"pds-{letter}-admin"),
+        mail=_mail(config, letter, "localhost"),
         dev=True,
         sign_ups_per_5_minutes=_DEMO_SIGN_UPS,
         logins_per_5_minutes=_DEMO_LOGINS,
@@ -79,9 +82,20 @@ def _public_settings(config: Config, letter: str) -> PdsSettings:
             cdn_url_pattern=config.cdn_url_pattern,
             indexer_urls=() if indexer is None else (config.provider_url,),
             invite_code=invite,
+            admin_password=secrets.password(f"pds-{letter}-admin"),
+            mail=_mail(config, letter, urlsplit(config.pds_public_url).hostname or ""),
         )
     except ValueError as error:
         raise ConfigError(f"pds: {error}") from error
+
+
+def _mail(config: Config, letter: str, host: str) -> MailSettings:
+    url = config.pds_smtp_url
+    return MailSettings(
+        config.pds_mail_from or f"noreply@{host}",
+        None if url is None else url.get_secret_value(),
+        config.home / "mail" / f"pds-{letter}",
+    )
 
 
 def _bypass_key(config: Config) -> str | None:
@@ -95,7 +109,7 @@ def run(config: Config, letter: str) -> None:
     """Serve the PDS until a stop signal."""
     made = settings(config, letter)
     if not config.dev_network:
-        log.warning("pds is small: no mail, app passwords, OAuth or account migration")
+        log.warning("pds is small: no OAuth")
     with open_database(config, PDS, letter) as url, open_pool(url, max=12) as pool:
         run_async(_serve(config, letter, made, pool), config)
 
@@ -108,5 +122,6 @@ async def _serve(config: Config, letter: str, made: PdsSettings, pool: Pool) -> 
             fetcher=fetcher,
             identity=make_resolver(config, fetcher),
             guard=RequestGuard(config.guard_policy),
+            open_spill=BlockSpill,
         )
         await serve_until_stopped(app, config, config.pds_port(letter))

@@ -13,6 +13,8 @@ from storage.private.feeds.reader_sketch import ReaderSketch
 KEPT: Final = timedelta(days=90)
 LATENCY_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
 """Upper bounds of the classes of latency; one more class is above all."""
+FAILED: Final = "bigworld.feed.defs#failed"
+"""A page that was not served, since the algorithm of the feed failed."""
 EVENTS: Final = (
     "app.bsky.feed.defs#requestLess",
     "app.bsky.feed.defs#requestMore",
@@ -26,8 +28,11 @@ EVENTS: Final = (
     "app.bsky.feed.defs#interactionReply",
     "app.bsky.feed.defs#interactionQuote",
     "app.bsky.feed.defs#interactionShare",
+    FAILED,
 )
 """Known events. Their order is stored: new ones come last."""
+INTERACTIONS: Final = frozenset(EVENTS) - {FAILED}
+"""Events that clients send."""
 
 
 @dataclass(slots=True)

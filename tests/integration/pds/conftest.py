@@ -11,9 +11,9 @@ from pds_world import Client, World, sign_up
 
 
 @pytest.fixture(scope="module")
-def world(databases: Any) -> Iterator[World]:
+def world(databases: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with ExitStack() as stack:
-        made = World(databases.make, stack)
+        made = World(databases.make, stack, tmp_path_factory.mktemp("pds"))
         made.start_plc()
         yield made
 

@@ -69,7 +69,7 @@ def test_recovery_key_comes_first(world: World, server: Client) -> None:
         ({"password": None}, "InvalidRequest"),
         ({"email": "alice@example.com"}, "InvalidRequest"),
         ({"email": "no mail"}, "InvalidRequest"),
-        ({"did": "did:plc:" + "a" * 24}, "InvalidRequest"),
+        ({"plcOp": {"type": "plc_operation"}}, "InvalidRequest"),
         ({"recoveryKey": "did:key:z6Mk"}, "InvalidRequest"),
     ],
 )
@@ -164,8 +164,19 @@ def test_deleted_account_leaves_no_rows(world: World, server: Client) -> None:
         body=b"some text",
         headers={"Content-Type": "text/plain"},
     ).json["blob"]
-    jack.create({"$type": "dev.example.note", "blob": blob})
+    made = jack.create({"$type": "dev.example.note", "blob": blob}).json
+    subject = {"$type": "com.atproto.repo.strongRef"} | {
+        name: made[name] for name in ("uri", "cid")
+    }
+    hidden = server.operate(
+        "com.atproto.admin.updateSubjectStatus",
+        {"subject": subject, "takedown": {"applied": True}},
+    )
+    assert hidden.status == 200
     jack.post("app.bsky.actor.putPreferences", {"preferences": []})
+    asked = jack.post("com.atproto.identity.requestPlcOperationSignature")
+    assert asked.status == 200
+    jack.post("com.atproto.server.createAppPassword", {"name": "an app"})
 
     def rows() -> dict[str, int]:
         counts = {}
@@ -183,6 +194,11 @@ def test_deleted_account_leaves_no_rows(world: World, server: Client) -> None:
 
     assert all(rows().values()), rows()
     leave = {"did": jack.did, "password": PASSWORD, "token": jack.token}
+    assert server.post("com.atproto.server.deleteAccount", leave).error == (
+        "InvalidToken"
+    )
+    assert jack.post("com.atproto.server.requestAccountDelete").status == 200
+    leave["token"] = world.mailed_token()
     assert server.post("com.atproto.server.deleteAccount", leave).status == 200
     # Only the event of the deletion stays.
     assert rows() == dict.fromkeys(rows(), 0) | {"event": 1}

@@ -114,6 +114,8 @@ def both_indexers(databases: Any, folder: Path, base: int) -> Iterator[World]:
                     ours,
                     theirs,
                 )
+                one.close()
+                other.close()
     databases.drop(ours)
     databases.drop(theirs)
     databases.drop(kept)

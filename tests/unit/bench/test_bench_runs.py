@@ -36,6 +36,7 @@ PROMISED = {
     "relevance": {"bm25_ndcg10", "postgres_ndcg10", "postgres_typo_time"},
     "search": {"indexed_per_server_cpu_s", "bytes_per_post", "top_right"},
     "feeds": {
+        "matching_share",
         "for_you_warm_s",
         "for_you_p99_ms",
         "for_you_next_p99_ms",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,10 @@ import pytest
 from feeds.feed_counters import FeedCounters
 from feeds.for_you import like_reader
 from feeds.for_you.co_likes import CoLikes
+from feeds.scripts.script_book import ScriptBook
+from feeds.scripts.script_feed import shared_runs
+from feeds.scripts.script_process import Limits
+from feeds.served_feeds import ServedFeeds
 from service.feed_upkeep import FeedUpkeep, feed_upkeep
 from storage.postgres.pool import Pool
 from storage.private.feeds.feed_hours import KEPT, FeedHour, add_hours, read_hours
@@ -23,13 +28,16 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def app(pool: Pool) -> Any:
+def app(pool: Pool, tmp_path: Path) -> Any:
     """Return the parts of the read side that the upkeep uses."""
     return SimpleNamespace(
         pool=pool,
         private=PrivateStore(pool),
         co_likes=CoLikes(),
         feed_counters=FeedCounters(),
+        feeds=ServedFeeds(
+            scripts=ScriptBook(tmp_path, shared_runs(Limits(load_s=60, run_s=60)))
+        ),
     )
 
 
@@ -90,3 +98,13 @@ def test_end_does_not_wait_for_a_load(
         wait_for(lambda: app.co_likes._reading is not None)
         time.sleep(0.2)
     assert app.co_likes.graph is None
+
+
+def test_python_files_are_loaded_as_they_change(app: Any, tmp_path: Path) -> None:
+    scripts = app.feeds.scripts
+    with feed_upkeep(app):
+        (tmp_path / "one.py").write_text("def feed(request): return []")
+        wait_for(lambda: "one" in scripts.scripts)
+        (tmp_path / "one.py").write_text("def feed(request): return [ ")
+        wait_for(lambda: scripts.errors)
+    assert dict(scripts.scripts) == {}

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from service.cli.feeds.feed_stats import stats
 from storage.postgres.pool import Conn
-from storage.private.feeds.feed_hours import EVENTS, FeedHour, add_hours
+from storage.private.feeds.feed_hours import EVENTS, FAILED, FeedHour, add_hours
 
 A = "at://did:plc:a/app.bsky.feed.generator/cats"
 B = "at://did:plc:b/app.bsky.feed.generator/dogs"
@@ -31,6 +31,7 @@ def counted(
         one = FeedHour(feed, hour - timedelta(hours=back), pages, empty_pages=1)
         one.latency[3] = pages
         one.events[EVENTS.index("app.bsky.feed.defs#requestLess")] = back
+        one.events[EVENTS.index(FAILED)] = int(feed == A and back == 1) * 2
         one.readers.add(back)
         hours.append(one)
     add_hours(conn, hours)
@@ -57,6 +58,7 @@ def test_stats_add_up_by_feed() -> None:
             "readers": 1,
             "pages": 9,
             "empty": 1,
+            "failed": 0,
             "p99_ms": 10,
             "interactions": "requestLess=2",
         },
@@ -65,6 +67,7 @@ def test_stats_add_up_by_feed() -> None:
             "readers": 2,
             "pages": 7,
             "empty": 2,
+            "failed": 2,
             "p99_ms": 10,
             "interactions": "requestLess=3",
         },

@@ -1,0 +1,1 @@
+"""Questions over the whole index: activity by time, and records for SQL."""
