@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from time import monotonic
 from typing import Final
 
@@ -47,6 +48,11 @@ class FeedSet:
 
     own: Mapping[str, ServedFeed]
     others: Mapping[tuple[str, str], ServedFeed] = field(default_factory=dict)
+
+    @cached_property
+    def keys(self) -> list[tuple[str, str]]:
+        """Return owner and key of all feeds in order; own feeds come first, as ''."""
+        return [*(("", rkey) for rkey in sorted(self.own)), *sorted(self.others)]
 
     def find(self, owner: str, rkey: str, service_did: str) -> ServedFeed | None:
         """Return a feed of an account, None if it is not served.

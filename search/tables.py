@@ -110,6 +110,7 @@ search_trend = sa.Table(
     sa.Column("posts", sa.Integer, nullable=False),
     sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("actors", pg.ARRAY(sa.Integer), nullable=False),
+    sa.Column("usual", sa.REAL, nullable=False, server_default=sa.text("0")),
     sa.PrimaryKeyConstraint("place", name="search_trend_pkey"),
 )
 

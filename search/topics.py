@@ -43,6 +43,16 @@ class Trend:
     posts: int
     started_at: datetime
     actors: list[int]
+    usual: float = 0.0
+    """Accounts that use it in two hours of the week before, on average."""
+
+    def explain(self) -> str:
+        """Return the reason in words: from how many to how many accounts."""
+        accounts = f"{self.accounts:,} account{'' if self.accounts == 1 else 's'}"
+        usual = round(self.usual)
+        if usual == self.accounts:
+            return f"{accounts} in two hours, as usual"
+        return f"from {usual:,} to {accounts} in two hours"
 
 
 def note_topics(conn: Conn, documents: Iterable[RecordDocument], now: datetime) -> None:
@@ -104,14 +114,14 @@ def count_topics(conn: Conn, now: datetime) -> int:
     return conn.execute(
         """
         INSERT INTO search_trend
-            (place, topic, rising, accounts, posts, started_at, actors)
+            (place, topic, rising, accounts, posts, started_at, actors, usual)
         WITH observed AS (
             SELECT topic, count(DISTINCT actor) AS accounts, count(*) AS posts,
                    min(at) AS first_at
             FROM search_topic WHERE at > %(since)s
             GROUP BY topic HAVING count(DISTINCT actor) >= %(least)s
         ), scored AS (
-            SELECT o.*, coalesce(e.first_hour, first_at) AS started_at,
+            SELECT o.*, e.usual, coalesce(e.first_hour, first_at) AS started_at,
                    (o.accounts - e.usual) / sqrt(e.usual + 1) AS score,
                    o.accounts > 2 * e.usual AS rising
             FROM observed o CROSS JOIN LATERAL (
@@ -127,7 +137,8 @@ def count_topics(conn: Conn, now: datetime) -> int:
                topic, rising, accounts, posts, started_at,
                ARRAY(SELECT actor FROM search_topic t
                      WHERE t.topic = scored.topic AND t.at > %(since)s
-                     GROUP BY actor ORDER BY max(at) DESC, actor LIMIT %(actors)s)
+                     GROUP BY actor ORDER BY max(at) DESC, actor LIMIT %(actors)s),
+               usual
         FROM scored
         """,
         {
@@ -145,7 +156,7 @@ def count_topics(conn: Conn, now: datetime) -> int:
 def find_trends(conn: Conn) -> list[Trend]:
     """Return the topics of the moment, those on the rise first."""
     rows = conn.execute(
-        "SELECT topic, rising, accounts, posts, started_at, actors"
+        "SELECT topic, rising, accounts, posts, started_at, actors, usual"
         " FROM search_trend ORDER BY place"
     )
     return [Trend(*row) for row in rows]

@@ -24,7 +24,7 @@ from service.recipe_files import RecipeTask
 from service.runtime.config import Config
 from service.runtime.crawl_settings import crawl_settings
 from service.runtime.search_engines import make_engine
-from service.standing_queries import standing_queries
+from service.standing_queries import drain_listener
 from storage.postgres.pool import Pool, open_pool
 from storage.private.private_store import PrivateStore
 from storage.records.interning import Interner
@@ -66,7 +66,7 @@ def open_write_side(config: Config, url: str, private_url: str) -> Iterator[Writ
         open_pool(private_url, max=4, name="private") as private,
     ):
         store = PrivateStore(private)
-        log_matches = standing_queries(config, store).log_matches
+        log_matches = drain_listener(config, store)
         engine = make_engine(config, pool)
         open_clients = clients_opener(
             names,

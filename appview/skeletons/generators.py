@@ -108,8 +108,7 @@ def find_served_feeds(session: Session) -> list[str]:
     did = session.app.service_did
     keys = sorted(session.feeds.others)[:MAX_HOSTED]
     hosted = [f"at://{owner}/{FEED_GENERATOR}/{rkey}" for owner, rkey in keys]
-    services = _find_services(session.conn, hosted)
-    hosted = [uri for uri in hosted if services.get(uri, did) == did]
+    hosted = only_published(session, hosted)
     rows = session.conn.execute(
         "SELECT actor, rkey FROM feed_generator WHERE service_did = %s "
         "ORDER BY actor, rkey LIMIT %s",
@@ -125,6 +124,17 @@ def find_served_feeds(session: Session) -> list[str]:
         if not session.taken_down.has_record(uri)
     ]
     return [*published, *(record.uri for record in own_records(session).values())]
+
+
+def only_published(session: Session, hosted: Collection[str]) -> list[str]:
+    """Return recipes of accounts, without those whose record names another service."""
+    did = session.app.service_did
+    services = _find_services(session.conn, hosted)
+    return [
+        uri
+        for uri in hosted
+        if services.get(uri, did) == did and not session.taken_down.has_record(uri)
+    ]
 
 
 def is_served(session: Session, uri: str) -> bool:

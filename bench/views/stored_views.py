@@ -17,6 +17,7 @@ from search.engines.postgres.tsvector import TIER
 from storage.collections import (
     ACTOR_PROFILE,
     COLLECTION_IDS,
+    FEED_LIKE,
     FEED_POST,
     FOLLOW_SUBJECT,
     GRAPH_FOLLOW,
@@ -50,6 +51,7 @@ def complete(
         "post": COLLECTION_IDS[FEED_POST],
         "profile": COLLECTION_IDS[ACTOR_PROFILE],
         "follow": COLLECTION_IDS[GRAPH_FOLLOW],
+        "like": COLLECTION_IDS[FEED_LIKE],
         "self": RKEY_SELF,
         "like_path": LIKE_SUBJECT,
         "follow_path": FOLLOW_SUBJECT,
@@ -179,16 +181,29 @@ _VIEWERS: Final[tuple[LiteralString, ...]] = (
         followers = actor_stats.followers + excluded.followers
     """,
     """
-    INSERT INTO link (
-        rkey, target_rkey, actor, target_actor, target_collection, path, sort_at
-    )
-    SELECT (extract(epoch FROM now())::int8 * 1000000 - n * 1000033) << 10 | 11,
-        p.rkey, %(first)s + (n * 7919 + a.id) %% %(accounts)s, a.id, %(post)s,
-        %(like_path)s, now() - n * interval '1 minute'
+    CREATE TEMPORARY TABLE liked ON COMMIT DROP AS
+    SELECT (extract(epoch FROM now())::int8 * 1000000 - n * 1000033) << 10 | 11
+            AS rkey, p.rkey AS target_rkey,
+        %(first)s + (n * 7919 + a.id) %% %(accounts)s AS actor, a.id AS target_actor,
+        now() - n * interval '1 minute' AS sort_at
     FROM actor AS a, generate_series(1, %(likes)s) AS n, LATERAL (
         SELECT rkey FROM post WHERE actor = a.id ORDER BY rkey OFFSET n %% 20 LIMIT 1
     ) AS p
     WHERE a.did = ANY(%(viewers)s)
+    """,
+    """
+    INSERT INTO record (actor, collection, rkey, value)
+    SELECT DISTINCT ON (actor, rkey) actor, %(like)s, rkey, value FROM liked, (
+        SELECT value FROM record WHERE collection = %(like)s LIMIT 1
+    ) AS some_like
+    """,
+    """
+    INSERT INTO link (
+        rkey, target_rkey, actor, target_actor, target_collection, path, sort_at
+    )
+    SELECT DISTINCT ON (actor, rkey)
+        rkey, target_rkey, actor, target_actor, %(post)s, %(like_path)s, sort_at
+    FROM liked
     """,
 )
 

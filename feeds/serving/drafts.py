@@ -23,11 +23,13 @@ def draft_feed(
     shared: Shared,
     *,
     most: int = DRAFT_POSTS,
+    seconds: float | None = None,
 ) -> tuple[RecipeFeed, bool]:
     """Return the feed of a recipe, and True if its candidates are stored.
 
     Candidates that are stored for a saved recipe are used, else the newest ones are
-    searched now. Raises TooCostlyError. Holds no connection of the index meanwhile.
+    searched now, for some `seconds`. Raises TooCostlyError. Holds no connection of the
+    index meanwhile.
     """
     if not compiled.matched:
         return RecipeFeed(compiled, shared), True
@@ -35,5 +37,5 @@ def draft_feed(
         fill = find_fill(conn, compiled.candidates)
     if fill is not None and fill.done_at is not None:
         return RecipeFeed(compiled, shared), True
-    found = search_all(pool, engine, compiled, datetime.now(UTC), most)
+    found = search_all(pool, engine, compiled, datetime.now(UTC), most, seconds)
     return RecipeFeed(compiled, shared, fixed_reader(found)), False

@@ -45,9 +45,18 @@ class Explanation:
 
 
 def explain_post(
-    conn: Conn, feed: RecipeFeed, uri: str, viewer: int | None, *, stored: bool = True
+    conn: Conn,
+    feed: RecipeFeed,
+    uri: str,
+    viewer: int | None,
+    *,
+    stored: bool = True,
+    chunks: int = MAX_CHUNKS,
 ) -> Explanation:
-    """Explain a post, by its AT-URI. `stored` is False for a recipe not yet saved."""
+    """Explain a post, by its AT-URI. `stored` is False for a recipe not yet saved.
+
+    Only the first `chunks` are read.
+    """
     now = to_micros(datetime.now(UTC))
     request = FeedRequest(viewer, _PIECE)
     post = find_addresses(conn, [uri]).get(uri)
@@ -58,7 +67,7 @@ def explain_post(
     except ViewerRequiredError as error:
         return _out(str(error))
     rank = 0
-    for chunk in _chunks(conn, plan):
+    for chunk in _chunks(conn, plan, chunks):
         if post in chunk.left_out:
             return _out(f"left out by {chunk.left_out[post]}")
         faults = feed.page_faults(conn, request, now, chunk.posts)
@@ -72,9 +81,17 @@ def explain_post(
 
 
 def explain_empty(
-    conn: Conn, feed: RecipeFeed, viewer: int | None, *, stored: bool = True
+    conn: Conn,
+    feed: RecipeFeed,
+    viewer: int | None,
+    *,
+    stored: bool = True,
+    chunks: int = MAX_CHUNKS,
 ) -> list[str]:
-    """Return the reasons why a feed has no posts; empty if it has some."""
+    """Return the reasons why a feed has no posts; empty if it has some.
+
+    The first `chunks` are read.
+    """
     now = to_micros(datetime.now(UTC))
     request = FeedRequest(viewer, _PIECE)
     try:
@@ -82,7 +99,7 @@ def explain_empty(
     except ViewerRequiredError as error:
         return [str(error)]
     counts: dict[str, int] = {}
-    for chunk in _chunks(conn, plan):
+    for chunk in _chunks(conn, plan, chunks):
         faults = feed.page_faults(conn, request, now, chunk.posts)
         if len(faults) < len(chunk.posts):
             return []
@@ -97,9 +114,9 @@ def explain_empty(
     ]
 
 
-def _chunks(conn: Conn, plan: Plan) -> Iterator[Chunk]:
+def _chunks(conn: Conn, plan: Plan, most: int) -> Iterator[Chunk]:
     start = plan.first()
-    for _ in range(MAX_CHUNKS):
+    for _ in range(most):
         chunk = build_chunk(conn, plan, start, explain=True)
         yield chunk
         if chunk.after is None:

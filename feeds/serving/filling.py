@@ -233,15 +233,18 @@ def search_all(
     compiled: CompiledRecipe,
     now: datetime,
     most: int,
+    seconds: float | None = None,
 ) -> Iterator[Candidate]:
     """Yield the newest candidates of a recipe that is not stored.
 
-    At most `most` records of each source are found. Raises TooCostlyError.
+    At most `most` records of each source are found, and no further search begins after
+    `seconds`. Raises TooCostlyError.
     """
+    until = None if seconds is None else monotonic() + seconds
     for source in compiled.matched:
         after: list[Any] | None = None
         found = 0
-        while found < most:
+        while found < most and (until is None or monotonic() < until):
             oldest = now - compiled.recipe.window
             batch = search_batch(pool, engine, source, oldest, after, BATCH)
             found += len(batch.documents)

@@ -94,6 +94,17 @@ class Directory:
 
     async def past_signing_keys(self, did: Did) -> set[str]:
         """Return every did:key that was ever the signing key of `did`."""
+        lines = await self.audit_log(did)
+        try:
+            operations = [parse_operation(line["operation"]) for line in lines]
+        except (ProtocolError, LookupError, TypeError) as error:
+            raise UpstreamFailureError(f"PLC directory: {error}") from error
+        states = [normalize(op) for op in operations if not isinstance(op, Tombstone)]
+        keys = {state.verification_methods.get(_SIGNING) for state in states}
+        return {key for key in keys if key is not None}
+
+    async def audit_log(self, did: Did) -> Any:
+        """Return the whole log of `did` as JSON, not verified."""
         try:
             fetched = await self._fetcher.get(
                 f"{self._url}/{did}/log/audit",
@@ -101,12 +112,9 @@ class Directory:
                 budget=CallerBudget(did, _LIMITS_OF_ONE_DID),
             )
             _require_success(fetched)
-            operations = [parse_operation(line["operation"]) for line in fetched.json()]
-        except (NetworkError, ProtocolError, LookupError, TypeError) as error:
+            return fetched.json()
+        except (NetworkError, ProtocolError) as error:
             raise UpstreamFailureError(f"PLC directory: {error}") from error
-        states = [normalize(op) for op in operations if not isinstance(op, Tombstone)]
-        keys = {state.verification_methods.get(_SIGNING) for state in states}
-        return {key for key in keys if key is not None}
 
 
 def local_document(

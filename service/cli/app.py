@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -205,6 +206,62 @@ def doctor(as_json: AsJson = False) -> None:
         Console().print(table)
     if not all(finding.well for finding in findings):
         raise typer.Exit(1)
+
+
+class Form(StrEnum):
+    """Form of rows."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+AsForm = Annotated[Form, typer.Option("--format", help="Form of the output.")]
+
+
+@app.command()
+def sql(
+    statement: Annotated[
+        str | None,
+        typer.Argument(help="One statement; without one they are read from stdin."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Read the statement from a file.")
+    ] = None,
+    form: AsForm = Form.TABLE,
+    rows: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Maximum number of rows.")
+    ] = 10_000,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=3_600, help="Time limit of a statement.")
+    ] = 30,
+) -> None:
+    """Query the index with SQL, read-only.
+
+    `bigworld sql '\\d'` lists the views. Statements that are typed in end with `;`.
+    """
+    from analytics.questions import Bounds
+    from service.cli.analytics.sql_command import run_sql
+    from service.cli.groups import read_config
+
+    run_sql(read_config(), statement, file, form.value, Bounds(rows, seconds))
+
+
+@app.command()
+def stats(
+    table: Annotated[
+        str | None,
+        typer.Argument(
+            help="hours, days, active, languages, hosts or topics; default: all."
+        ),
+    ] = None,
+    form: AsForm = Form.TABLE,
+) -> None:
+    """Show the activity by hour and day, languages, hosts and topics."""
+    from service.cli.analytics.activity_stats import show_stats
+    from service.cli.groups import read_config
+
+    show_stats(read_config(), table, form.value)
 
 
 @app.command()

@@ -24,7 +24,7 @@ from service.cli.table import print_rows
 from service.operator_errors import ConfigError, ServiceError
 from service.runtime.databases import INDEX, PRIVATE, open_database, open_existing
 from service.runtime.search_engines import make_engine
-from service.standing_queries import standing_queries
+from service.standing_queries import drain_listener
 from storage.postgres.pool import Conn, open_pool
 from storage.private.private_store import PrivateStore
 
@@ -105,7 +105,7 @@ def rebuild(
             engine,
             TEXTS,
             _DRAIN_BATCH,
-            standing_queries(config, PrivateStore(private)).log_matches,
+            drain_listener(config, PrivateStore(private)),
         )
         if isinstance(engine, ExternalEngine):
             serving = engine.name == config.search_engine

@@ -217,6 +217,11 @@ class Config(CrawlFields, ServerFields):
         return _DEMO_PLC_RATE if self.dev_network else _PLC_RATE
 
     @property
+    def keeps_record_json(self) -> bool:
+        """Return True if the drain keeps records as JSON."""
+        return self.dev_network if self.sql_records is None else self.sql_records
+
+    @property
     def serve_process_count(self) -> int:
         """Return the number of processes of `serve`."""
         return self.serve_processes or len(os.sched_getaffinity(0))

@@ -126,6 +126,11 @@ class CrawlFields(BaseSettings):
     shards: int = Field(
         1, ge=1, le=256, description="Shards of the live ingest, by hash of the DID."
     )
+    sql_records: bool | None = Field(
+        None,
+        description="Keep records as JSON too, so that SQL reads texts of posts. Costs "
+        "disk space. Default: only in a development network.",
+    )
     event_log: bool = Field(
         False,
         description="Keep verified events for subscribeRepos and Jetstream of the "

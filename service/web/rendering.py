@@ -54,7 +54,7 @@ class PageFrame:
         self.app = app
         self._headers = _HEADERS | {"Content-Security-Policy": _policy(app)}
         self._threads = threads
-        self._origin = public_origin(app.service_did)
+        self.origin = public_origin(app.service_did)
         self._templates = Environment(
             loader=FileSystemLoader(FOLDER / "templates"),
             autoescape=True,
@@ -142,7 +142,7 @@ class PageFrame:
     ) -> Response:
         common = {
             "path": request.url.path,
-            "origin": self._origin,
+            "origin": self.origin,
             "marks": None,
             "q": request.query_params.get("q", "")[:_LONGEST_QUERY],
         }

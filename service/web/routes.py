@@ -21,8 +21,10 @@ from service.web.profile_page import ProfilePage
 from service.web.proof_page import ProofPage
 from service.web.rendering import FOLDER, SAME_ORIGIN, PageFrame
 from service.web.search_page import SearchPage
+from service.web.statistics.statistics_page import StatisticsPage
 from service.web.status_page import StatusPage
 from service.web.thread_page import ThreadPage
+from service.web.write_page import WritePage
 
 
 def page_routes(
@@ -37,6 +39,7 @@ def page_routes(
     threads = threads or CapacityLimiter(THREADS)
     frame = PageFrame(app, threads)
     feeds, status = FeedPages(frame), StatusPage(app, threads)
+    statistics = StatisticsPage(app, threads)
     host_pages = HostPages(
         app.pool, settings or CrawlSettings(), threads, app.shared_buckets
     )
@@ -52,9 +55,12 @@ def page_routes(
             frame.route("proof.html", ProofPage(frame).page),
         ),
         Route("/explain", frame.route("explain.html", ExplainPage(frame).page)),
-        Route("/feeds", frame.route("feeds.html", feeds.overview)),
+        Route("/feeds", frame.route("feeds.html", feeds.gallery)),
+        *WritePage(frame).routes(),
         Route("/feed/{name}", frame.route("feed.html", feeds.feed)),
+        Route("/feed/{owner}/{name}", frame.route("feed.html", feeds.feed)),
         Route("/status", frame.route("status.html", status.page)),
+        *statistics.routes(frame.route("statistics.html", statistics.page)),
         *host_pages.routes(show_host),
         Route("/status/counts.json", status.counts_json),
         Mount("/static", StaticFiles(directory=FOLDER / "static")),

@@ -21,6 +21,7 @@ from pydantic_core import PydanticUndefined
 from schema_sources import find_tables
 from served_methods import Served, pds_methods, provider_methods
 
+from analytics.view_catalog import VIEWS
 from service.cli.app import app
 from service.cli.groups import OLD_NAMES
 from service.monitoring.alarms import EXPLANATIONS
@@ -306,6 +307,20 @@ def schema_page() -> str:
     )
 
 
+def views_page() -> str:
+    parts = []
+    for name, view in VIEWS.items():
+        parts.append(f"## {code(name)}\n\n{view.note}\n")
+        rows = ((code(column), note) for column, note in view.columns.items())
+        parts.append(table(("column", "content"), rows))
+    return page(
+        "Views for SQL",
+        "Views of the schema `analytics`, read with `bigworld sql`. "
+        "[Ask the network](../ask-the-network.md) has examples.",
+        *parts,
+    )
+
+
 def mutants_page() -> str:
     parts = []
     for threat, title in THREATS.items():
@@ -353,6 +368,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "metrics.md": metrics_page,
     "alarms.md": alarms_page,
     "schema.md": schema_page,
+    "analytics.md": views_page,
     "mutants.md": mutants_page,
     "../adr/README.md": decisions_page,
 }

@@ -22,7 +22,7 @@ def _view(trend: Trend) -> dict[str, str]:
     return {
         "topic": topic_name(trend),
         "displayName": trend.topic,
-        "description": f"{trend.accounts} accounts in two hours",
+        "description": trend.explain(),
         "link": topic_link(trend),
     }
 

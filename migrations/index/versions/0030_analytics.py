@@ -202,10 +202,21 @@ CREATE FUNCTION analytics.kind_name(kind int2) RETURNS text LANGUAGE sql IMMUTAB
 $$;
 """
 # Roles belong to the whole server: another database may have made it, or be making it.
+# Without a password it can log in only where the server trusts the connection.
 _ROLE = """
 DO $$ BEGIN
-    CREATE ROLE bigworld_reader NOLOGIN;
+    CREATE ROLE bigworld_reader LOGIN;
+    ALTER ROLE bigworld_reader SET statement_timeout = '60s';
+    ALTER ROLE bigworld_reader SET default_transaction_read_only = on;
+    ALTER ROLE bigworld_reader SET work_mem = '64MB';
+    ALTER ROLE bigworld_reader SET hash_mem_multiplier = 1;
+    ALTER ROLE bigworld_reader SET max_parallel_workers_per_gather = 0;
+    ALTER ROLE bigworld_reader SET search_path = analytics;
 EXCEPTION WHEN duplicate_object OR unique_violation OR insufficient_privilege THEN NULL;
+END $$;
+DO $$ BEGIN
+    ALTER ROLE bigworld_reader SET temp_file_limit = '2GB';
+EXCEPTION WHEN undefined_object OR insufficient_privilege OR internal_error THEN NULL;
 END $$;
 DO $$ BEGIN
     GRANT USAGE ON SCHEMA analytics TO bigworld_reader;
@@ -223,6 +234,7 @@ def upgrade() -> None:
         op.execute(f"CREATE VIEW analytics.{name} AS {query}")
     op.execute(_COUNT_STORED)
     op.execute(_ROLE)
+    op.execute("ALTER TABLE search_trend ADD COLUMN usual REAL NOT NULL DEFAULT 0")
 
 
 # What was stored before the triggers.
@@ -241,6 +253,7 @@ SELECT activity_day(sort_at), 10, lang, count(*) FROM post, LATERAL (
 
 
 def downgrade() -> None:
+    op.execute("ALTER TABLE search_trend DROP COLUMN usual")
     op.execute("DROP SCHEMA analytics CASCADE")
     for name in _COUNTED:
         for event in ("insert", "delete"):

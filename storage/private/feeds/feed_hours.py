@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -133,6 +133,18 @@ def read_hours(
         WHERE hour >= %(since)s {named} ORDER BY hour DESC, feed LIMIT %(limit)s
         """,
         {"since": since, "feed": feed, "limit": limit},
+    )
+    return [_read(row) for row in rows]
+
+
+def read_hours_of(
+    conn: Conn, since: datetime, feeds: Collection[str]
+) -> list[FeedHour]:
+    """Return hours of some feeds since a time."""
+    rows = conn.execute(
+        "SELECT feed, hour, pages, empty_pages, latency, events, readers FROM feed_hour"
+        " WHERE feed = ANY(%s) AND hour >= %s",
+        ([*feeds], since),
     )
     return [_read(row) for row in rows]
 

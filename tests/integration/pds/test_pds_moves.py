@@ -321,6 +321,22 @@ def test_operations_that_lead_away_are_refused(world: World, server: Client) -> 
     assert owner.post(SUBMIT, {"operation": {"type": "plc_tombstone"}}).status == 400
 
 
+def test_operation_over_the_limits_is_not_sent(world: World, server: Client) -> None:
+    owner = sign_up(server, "long.a.test", email="long@example.com")
+    assert owner.post(REQUEST_SIGNATURE).status == 200
+    token = world.mailed_token()
+    keys = [PrivateKey.generate().public.did_key for _ in range(6)]
+    for changes in (
+        {"alsoKnownAs": [f"at://n{number}.a.test" for number in range(11)]},
+        {"alsoKnownAs": ["at://" + "x" * 300]},
+        {"rotationKeys": keys},
+        {"rotationKeys": []},
+        {"services": {"a" * 40: {"type": "a", "endpoint": "b"}}},
+    ):
+        answer = owner.post(SIGN, {"token": token} | changes)
+        assert (answer.status, answer.error) == (400, "InvalidRequest"), changes
+
+
 def test_identities_are_resolved_both_ways(world: World, server: Client) -> None:
     owner = sign_up(server, "named.a.test")
     document = server.get("com.atproto.identity.resolveDid", did=owner.did).json

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pds_provider import Provider, start_provider
-from pds_world import Client, World, sign_up
+from pds_world import PASSWORD, Client, World, sign_up
 from starlette.responses import JSONResponse
 
 from protocol.identity.service_auth import ServiceJwt, parse_service_jwt
@@ -66,6 +66,22 @@ def test_reports_of_a_server_without_moderation_go_to_the_indexer(
     server = world.start_pds("b", default_indexer=f"{indexer.did}#bigworld")
     bob = sign_up(server, "bob.b.test")
     assert bob.post(REPORT, {"reason": "x"}).json == {"from": "indexer"}
+
+
+def test_account_that_was_taken_down_can_still_object(
+    server: Client, other: Provider
+) -> None:
+    owner = sign_up(server, "objector.a.test")
+    subject = {"$type": "com.atproto.admin.defs#repoRef", "did": owner.did}
+    body = {"subject": subject, "takedown": {"applied": True}}
+    assert server.operate("com.atproto.admin.updateSubjectStatus", body).status == 200
+    login = {"identifier": owner.did, "password": PASSWORD, "allowTakendown": True}
+    session = server.post("com.atproto.server.createSession", login).json
+    owner.token = session["accessJwt"]
+    assert owner.post(REPORT, {"reason": "x"}).json == {"from": "other"}
+    assert token_of(other).iss == owner.did
+    refused = owner.get("app.bsky.feed.getTimeline")
+    assert (refused.status, refused.error) == (400, "InvalidToken")
 
 
 def test_push_goes_to_the_service_of_the_body(

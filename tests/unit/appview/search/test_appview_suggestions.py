@@ -301,6 +301,10 @@ def test_usual_topics_do_not_trend(provider: Provider) -> None:
         answer = provider.get(f"{UNSPECCED}getTrendingTopics")
         assert [topic["topic"] for topic in answer["topics"]] == ["paper.example"]
         assert [topic["topic"] for topic in answer["suggested"]] == ["elections"]
+        shown = answer["topics"][0]["description"]
+        assert shown == "from 0 to 2 accounts in two hours"
+        usual = answer["suggested"][0]["description"]
+        assert usual.startswith("from 59 to ")
         # Past hours are kept, past posts are not.
         later = NOW + timedelta(hours=5)
         assert count_topics(conn, later) == 0

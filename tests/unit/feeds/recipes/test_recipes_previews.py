@@ -199,3 +199,40 @@ def test_feed_of_an_account_is_not_served_if_its_record_names_another_service(
             assert (world.posts[0].encode() in served(url, uri, None)) == is_ours
             with urllib.request.urlopen(f"{url}/xrpc/{DESCRIBE}", timeout=20) as found:
                 assert (uri.encode() in found.read()) == is_ours
+
+
+@pytest.mark.timeout(3600)
+def test_opted_out_accounts_are_in_no_page(world: RecipeWorld, long: bool) -> None:
+    for name in OUT:
+        world.opt_out(name)
+    write_some(world, 3_000 if long else 400)
+    texts = [path.read_text() for path in DEMO]
+    for text in texts:
+        world.save(text)
+    world.fill()
+    out = {did(name) for name in OUT}
+    wrote = {uri.split("/")[2] for uri in world.posts}
+    assert out <= wrote
+    feeds = [
+        f"at://{SERVICE}/app.bsky.feed.generator/{parse_recipe(text).name}"
+        for text in texts
+    ]
+    wanted, items = 1_000_000 if long else 2_000, 0
+    with serve_index(world.pool, world.private.pool) as (url, app):
+        app.feeds.forget()
+        while items < wanted:
+            before = items
+            for uri in feeds:
+                viewer = world.random.choice((None, *NAMES[:7]))
+                cursor: dict[str, Any] = {}
+                while True:
+                    page = json.loads(served(url, uri, viewer, limit=100, **cursor))
+                    found = [
+                        item["post"].split("/")[2] for item in page.get("feed", ())
+                    ]
+                    assert out.isdisjoint(found), (uri, viewer)
+                    items += len(found)
+                    if "cursor" not in page:
+                        break
+                    cursor = {"cursor": page["cursor"]}
+            assert items > before

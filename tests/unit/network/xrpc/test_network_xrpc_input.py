@@ -32,6 +32,8 @@ from protocol.data.cid import Cid, cid_for
 from protocol.errors import InvalidRecordError
 from protocol.lexicon.methods import EMPTY_IS_ABSENT
 
+CHUNK = b"2710\r\n" + bytes(10_000) + b"\r\n"
+
 
 def test_parameters_are_typed_and_defaults_filled_in() -> None:
     calls: list[Call] = []
@@ -224,10 +226,17 @@ async def test_method_may_raise_its_body_limit() -> None:
         assert (await caller.post(f"/xrpc/{CREATE}", big)).status == 200
 
 
-async def raw_post(nsid: str, head: str, body: bytes = b"") -> bytes:
+async def raw_post(
+    nsid: str,
+    head: str,
+    body: bytes = b"",
+    handler: Any = lambda call: pytest.fail("called"),
+    *,
+    streamed: bool = False,
+) -> bytes:
     """Return the status line of the response to a raw POST."""
     server = XrpcServer(CATALOG)
-    server.add(nsid, lambda call: pytest.fail("called"), max_bytes=100_000)
+    server.add(nsid, handler, max_bytes=100_000, streamed=streamed)
     async with serving(server.app()) as url:
         port = int(url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -240,8 +249,7 @@ async def raw_post(nsid: str, head: str, body: bytes = b"") -> bytes:
 
 async def test_endless_chunked_body_stops_at_the_cap() -> None:
     head = "Content-Type: image/png\r\nTransfer-Encoding: chunked"
-    chunks = 12 * (b"2710\r\n" + bytes(10_000) + b"\r\n")
-    assert (await raw_post(UPLOAD, head, chunks)).startswith(b"HTTP/1.1 413")
+    assert (await raw_post(UPLOAD, head, 12 * CHUNK)).startswith(b"HTTP/1.1 413")
 
 
 async def test_declared_oversize_body_is_refused_at_once() -> None:
@@ -274,3 +282,43 @@ async def test_method_without_input_refuses_a_body() -> None:
         assert (fetched.status, fetched.body) == (200, b"")
         fetched = await caller.post(f"/xrpc/{DELETE}", b"x")
         assert error_of(fetched) == (400, "InvalidRequest")
+
+
+async def stream_size(call: Call) -> Any:
+    sizes = [len(piece) async for piece in call.input]
+    return {"size": sum(sizes), "pieces": len(sizes)}
+
+
+async def test_streamed_body_arrives_in_pieces() -> None:
+    server = XrpcServer(CATALOG)
+    server.add(UPLOAD, stream_size, max_bytes=4_000_000, streamed=True)
+    async with calling(server) as caller:
+        fetched = await caller.post(f"/xrpc/{UPLOAD}", bytes(3_000_000), "image/png")
+        assert fetched.json()["size"] == 3_000_000
+        assert fetched.json()["pieces"] > 3
+        fetched = await caller.post(f"/xrpc/{UPLOAD}", bytes(4_000_001), "image/png")
+        assert error_of(fetched) == (413, "PayloadTooLarge")
+        fetched = await caller.post(f"/xrpc/{UPLOAD}", b"x", "")
+        assert error_of(fetched) == (400, "InvalidRequest")
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "status"),
+    [
+        ("Transfer-Encoding: chunked", 12 * CHUNK, 413),
+        ("Content-Length: 100001", b"", 413),
+        ("Content-Length: 99", b"x", 408),
+        ("Content-Length: 1\r\nContent-Encoding: gzip", b"x", 415),
+        ("Content-Length: x", b"", 400),
+    ],
+)
+async def test_bad_streamed_body_is_refused(
+    monkeypatch: pytest.MonkeyPatch, head: str, body: bytes, status: int
+) -> None:
+    def impatient(request: Request, limit: int) -> Any:
+        return request_body.stream_body(request, limit, idle=0.2)
+
+    monkeypatch.setattr(request_input, "stream_body", impatient)
+    head += "\r\nContent-Type: image/png"
+    line = await raw_post(UPLOAD, head, body, stream_size, streamed=True)
+    assert line.startswith(f"HTTP/1.1 {status}".encode())

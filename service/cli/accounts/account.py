@@ -1,0 +1,11 @@
+"""`bigworld account …`: what the owner of an account does."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from service.cli.accounts.account_keys import app as keys
+from service.cli.groups import make_group
+
+app: Final = make_group("account")
+app.add_typer(keys, name="keys")

@@ -1,0 +1,1 @@
+"""Commands of analysts: SQL over the index, and its statistics."""
