@@ -20,6 +20,7 @@ from protocol.data.cid import cid_for
 from protocol.errors import ProtocolError
 from protocol.mst import build_root
 from protocol.repo.commit import parse_commit
+from storage.change_log import COUNTS, log_addresses
 from storage.collections import (
     COLLECTION_IDS,
     FEED_POST,
@@ -28,6 +29,7 @@ from storage.collections import (
     LIKE_SUBJECT,
     LISTITEM_LIST,
     NO_COLLECTION,
+    NO_RKEY,
     QUOTE_PATHS,
     REPLY_PARENT,
     REPOST_SUBJECT,
@@ -280,6 +282,8 @@ def _recount(conn: Conn, recount: _Recount, repair: bool) -> int:
             f"INSERT INTO {table} ({columns}) SELECT {columns} FROM wrong_stats "
             f"ON CONFLICT ({keys}) DO UPDATE SET {values}"
         )
+        wrong = conn.execute(f"SELECT {recount.address} FROM wrong_stats").fetchall()
+        log_addresses(conn, wrong, COUNTS)
     conn.execute("DROP TABLE wrong_stats")
     return int(row[0]) if row else 0
 
@@ -292,6 +296,14 @@ class _Recount:
     keys: tuple[str, ...]
     counts: tuple[str, ...]
     truth: str
+
+    @property
+    def address(self) -> str:
+        """Return the SQL of the record or account that a row is about."""
+        collection = _POST if self.table == "post_stats" else NO_COLLECTION
+        names = {"collection": str(collection), "rkey": str(NO_RKEY)}
+        names |= {name: name for name in self.keys}
+        return f"actor, {names['collection']}, {names['rkey']}"
 
 
 _RECOUNTS: Final = (

@@ -75,10 +75,12 @@ class Exporter:
         manifest = self.folder.manifest
         if manifest.token:
             reader = change_log.find_reader(self.conn, manifest.token)
+            newest = change_log.last_number(self.conn)
             self.conn.commit()
-            # An older copy of the folder lacks changes that the log no longer has.
+            # An older copy of the folder lacks changes that the log no longer has; an
+            # older copy of the index gives numbers twice.
             current = not manifest.increments or (
-                reader is not None and manifest.last >= reader.seq
+                reader is not None and reader.seq <= manifest.last <= newest
             )
             if reader is not None and current:
                 return reader

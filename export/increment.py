@@ -181,9 +181,11 @@ def write_increment(
             numbers, moment = change_log.number_blocks(conn, blocks)
         finally:
             change_log.release_numbering(conn)
-        entries, end = change_log.read_blocks(
-            reading, max(last, reader.seq), numbers, limits.changes
-        )
+        start = max(last, reader.seq)
+        entries, end = change_log.read_blocks(reading, start, numbers, limits.changes)
+        if start < folder.manifest.covered:
+            # An earlier snapshot was ahead of the log that it read.
+            entries = change_log.mark_replaced(entries)
         seq = moment if end is None else end
         at = now()
         revs: dict[str, str] = {}
@@ -191,7 +193,8 @@ def write_increment(
             work = _Work(Snapshot(reading), files, reader.id, seq, taken, count, revs)
             base = folder.manifest.base
             _write_changes(work, change_log.merge_entries(entries), base)
-            base = _write_base(work, base, limits.records)
+            if end is None:
+                base = _write_base(work, base, limits.records)
             parts = files.commit()
     note_accounts(conn, reader.id, seq, work.written, work.gone)
     folder.append(
@@ -200,6 +203,7 @@ def write_increment(
             "from": last + 1,
             "to": seq,
             "time": at.timestamp(),
+            "snapshot": moment,
             "base": base,
             "tombstones": work.tombstones,
             "files": part_lines(parts),

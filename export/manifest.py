@@ -54,13 +54,15 @@ class Manifest:
     """Content of the manifest. `parts` are the files in force, by path.
 
     `last` is the end of the last increment. `base`: accounts up to this id are in the
-    export; None for all. `compacted`: tombstones up to this number are applied to all
+    export; None for all. `covered`: number of the newest snapshot that was read.
+    `compacted`: tombstones up to this number are applied to all
     files. `pending_since`: the time of the first increment with tombstones after it.
     """
 
     token: str = ""
     last: int = 0
     base: int | None = 0
+    covered: int = 0
     compacted: int = 0
     pending_since: float | None = None
     promise_hours: float = 24.0
@@ -80,7 +82,7 @@ class Manifest:
             self.promise_hours = line["promise_hours"]
             self.parts.clear()
             self.moments.clear()
-            self.last = self.compacted = self.increments = 0
+            self.last = self.compacted = self.covered = self.increments = 0
             self.base, self.pending_since = 0, None
             return
         for path in line.get("replaces", ()):
@@ -94,6 +96,7 @@ class Manifest:
             return
         self.last = line["to"]
         self.base = line["base"]
+        self.covered = max(self.covered, line["snapshot"])
         self.increments += 1
         self.moments.append((line["to"], line["time"]))
         if self.pending_since is None and line["tombstones"]:

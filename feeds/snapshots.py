@@ -29,6 +29,11 @@ class Held(Generic[T]):
         self._size = 0
         self._lock = threading.Lock()
 
+    def holds(self, key: Hashable) -> bool:
+        """Return True if a ranking is in memory."""
+        with self._lock:
+            return key in self._held
+
     def get(self, key: Hashable, build: Callable[[], T]) -> T:
         """Return a ranking; build it if it is not held.
 

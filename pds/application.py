@@ -122,7 +122,8 @@ def create_app(
     repo_methods.add_methods(
         server, host, RepoWriter(host.nodes, host.clock, host.keys.signing_key)
     )
-    import_methods.add_methods(server, host, RepoImporter(host.clock, open_spill))
+    importer = RepoImporter(host.clock, host.keys.signing_key, open_spill)
+    import_methods.add_methods(server, host, importer)
     sync_methods.add_methods(server, host)
     account_methods.add_methods(server, host)
     subject_methods.add_methods(server, host)

@@ -171,6 +171,11 @@ def add_reader(conn: Conn, token: str, *, patience_s: float = 600.0) -> Reader:
         time.sleep(0.05)
 
 
+def last_number(conn: Conn) -> int:
+    """Return the last number that was given."""
+    return fetch_int(conn, "SELECT coalesce((SELECT last_seq FROM change_counter), 0)")
+
+
 def move_reader(conn: Conn, export: int, seq: int) -> None:
     """Note what a folder holds, and delete blocks that every export has. Commits."""
     with whole_transaction(conn):
@@ -189,7 +194,7 @@ def forget_reader(conn: Conn, export: int) -> None:
 
 
 def forget_idle_readers(conn: Conn) -> int:
-    """Forget exports that nobody continued for a week, or all if the log is too large.
+    """Forget exports that were not continued for a week; all if the log is too large.
 
     Commits. Returns their number. Such an export starts over.
     """
@@ -202,6 +207,16 @@ def forget_idle_readers(conn: Conn) -> int:
     for (export,) in idle:
         forget_reader(conn, export)
     return len(idle)
+
+
+def forget_all_readers(conn: Conn) -> None:
+    """Forget all exports, so that they start over. Commits.
+
+    The database may be of a version without exports.
+    """
+    with whole_transaction(conn):
+        if fetch_value(conn, "SELECT to_regclass('change_block')") is not None:
+            conn.execute("TRUNCATE export, export_account, change_block")
 
 
 def _prune(conn: Conn) -> None:
@@ -285,6 +300,13 @@ def read_blocks(
             total += len(parts[-1])
             end = numbers[number] if seq is None else seq
     return (np.concatenate(parts) if parts else np.empty(0, ENTRY)), None
+
+
+def mark_replaced(entries: Entries) -> Entries:
+    """Return entries as if each record that was written had replaced another."""
+    marked = entries.copy()
+    marked["op"] |= (entries["op"] & CREATED) * CHANGED
+    return marked
 
 
 def merge_entries(entries: Entries) -> Entries:

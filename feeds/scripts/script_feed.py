@@ -148,22 +148,22 @@ class ScriptFeed:
             raise ViewerRequiredError("this feed needs a signed-in account")
         reader = viewer if self.is_personal else None
         identity = (self._identity, reader)
-        if after is None:
-            now = to_micros(datetime.now(UTC))
-            moment = self._shared.moments.freeze(identity, now)
-        else:
+        shared = self._shared
+        if after is not None and shared.rankings.holds((identity, after[0])):
             moment = after[0]
+        else:
+            # A run reads the present, so an older moment would not be the same again.
+            moment = shared.moments.freeze(identity, to_micros(datetime.now(UTC)))
 
         def build() -> Ranking:
             with self._own_turn():
                 # Another reader may have built it meanwhile.
-                return self._shared.rankings.get(
+                return shared.rankings.get(
                     (identity, moment), lambda: self._rank(access, reader, moment)
                 )
 
-        ranking = self._shared.rankings.get((identity, moment), build)
-        if after is None:
-            self._shared.moments.settle(identity, moment)
+        ranking = shared.rankings.get((identity, moment), build)
+        shared.moments.settle(identity, moment)
         return ranking
 
     def build(self, conn: Conn, request: FeedRequest) -> list[SkeletonEntry]:

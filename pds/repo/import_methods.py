@@ -11,7 +11,7 @@ from network.xrpc.server import Call, XrpcServer
 from pds.context import PdsContext, login_of, utc_now
 from pds.exceptions import UpstreamFailureError
 from pds.repo.repo_import import ImportSource, RepoImporter, list_missing_blobs
-from pds.server.accounts import Account, get_account, require_present
+from pds.server.accounts import Account, require_present
 from pds.work_queue import WorkQueue
 from protocol.data.cid import cid_from_text, cid_to_text
 from protocol.syntax import Did, is_plc_did
@@ -73,13 +73,9 @@ class _ImportMethods:
     def _import(
         self, account: Account, keys: frozenset[str], body: SpoolReader
     ) -> None:
-        host = self._host
-        with host.pool.connection() as conn:
-            current = get_account(conn, account.id)
-            require_present(current)
-            key = host.keys.signing_key(conn, current)
-            source = ImportSource(body.pieces(), keys)
-            self._importer.run(conn, current, source, key, utc_now())
+        source = ImportSource(body.pieces(), keys)
+        with self._host.pool.connection() as conn:
+            self._importer.run(conn, account.id, source, utc_now())
 
     def list_missing_blobs(self, call: Call) -> dict[str, Any]:
         host = self._host

@@ -16,7 +16,7 @@ from typing import Final
 from pds.exceptions import InvalidRequestError
 from pds.repo.block_rows import insert_blocks
 from pds.repo.repo_heads import RepoHead, lock_head, move_head
-from pds.server.accounts import Account
+from pds.server.accounts import Account, get_account, require_present
 from pds.sync.frames import car, sync_message
 from pds.sync.sequencer import append
 from protocol.data.blob import blob_cid
@@ -85,26 +85,33 @@ class RepoImporter:
     """
 
     def __init__(
-        self, clock: TidClock, open_spill: Callable[[], Spill] | None = None
+        self,
+        clock: TidClock,
+        signing_key: Callable[[Conn, Account], PrivateKey],
+        open_spill: Callable[[], Spill] | None = None,
     ) -> None:
         self._clock = clock
+        self._signing_key = signing_key
         self._max_spill = MAX_HELD_BYTES if open_spill is None else None
         self._open_spill = open_spill or _memory
 
     def run(
         self,
         conn: Conn,
-        account: Account,
+        account_id: int,
         source: ImportSource,
-        key: PrivateKey,
         now: datetime,
     ) -> RepoHead:
         """Replace the repo of an account; the transaction is the caller's.
 
         Verifies all hashes, the tree, the DID and the signature, and that records and
-        paths can be stored. Raises InvalidRequestError.
+        paths can be stored. Raises InvalidRequestError, or AccountTakedownError.
         """
-        head = lock_head(conn, account.id)
+        head = lock_head(conn, account_id)
+        # Read under the lock: an activation waits, and has an event of its own.
+        account = get_account(conn, account_id)
+        require_present(account)
+        key = self._signing_key(conn, account)
         for statement in _STAGING:
             conn.execute(statement)
         staging = _Staging(conn, account.id, self._clock.next(after=head.rev))

@@ -36,6 +36,7 @@ from service.runtime.databases import migrate as migrate_database
 from service.runtime.embedded.binaries import wheel_postgres
 from service.runtime.home import make_home
 from service.runtime.secrets import PRIVATE_STATE
+from storage.change_log import forget_all_readers
 
 _EMBEDDED: Final = ((INDEX, ""), (PRIVATE, ""), (PLC, ""), (PDS, "a"), (PDS, "b"))
 _MANIFEST: Final = "backup.json"
@@ -197,6 +198,10 @@ def _restore_databases(urls: dict[str, str], folder: Path) -> None:
             *("--exit-on-error", "--single-transaction", "--no-owner"),
             *(f"--dbname={url}", str(folder / f"{name}.dump")),
         )
+        if name == database_name(INDEX):
+            with psycopg.connect(url) as conn:
+                # Exports are ahead of the backup: they start over.
+                forget_all_readers(conn)
 
 
 def _databases(config: Config) -> Iterator[tuple[str, str, str]]:

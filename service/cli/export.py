@@ -72,7 +72,7 @@ def run(
         total = _rows_in(conn) if not folder.manifest.increments else 0
         rows = exporter.run(
             load_taken=lambda: _load_taken(private),
-            count=lambda done: report.count(_ROWS, done, max(done, total)),
+            count=lambda done: report.count(_ROWS, done, max(done + 1, total)),
         )
         if exporter.started_over and not as_json:
             report.say("the index does not know this export: it was written anew")

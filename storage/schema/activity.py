@@ -7,9 +7,9 @@ from sqlalchemy.dialects import postgresql as pg
 
 from storage.schema.columns import int2, int4, int8, table, text, time
 
-# Records by time (`at`: an hour, or a day where it is old), kind and language. kind 0:
-# posts; 1 to 4: likes, reposts, follows and blocks, as their paths; 10: posts of a
-# language; 20: accounts that posted or liked that day.
+# Records by time, kind and language. `at`: an hour, or a day where it is old. kind 0:
+# posts. 1 to 4: likes, reposts, follows and blocks, as their paths. 10: posts of a
+# language. 20: accounts that posted or liked that day.
 activity = table(
     "activity",
     time("at", primary_key=True),

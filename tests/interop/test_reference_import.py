@@ -12,7 +12,7 @@ import zstandard
 from pds.repo.block_rows import stream_records
 from pds.repo.repo_import import ImportSource, RepoImporter
 from pds.server import lifecycle
-from pds.server.accounts import DEACTIVATED, NewAccount, get_account
+from pds.server.accounts import DEACTIVATED, NewAccount
 from protocol.identity.keys import PrivateKey
 from protocol.repo.commit import parse_commit
 from protocol.repo.repo_export import export_repo
@@ -54,9 +54,8 @@ def test_reference_repo_is_imported_whole(reference: Path, pool: Pool) -> None:
         account = lifecycle.create_account(conn, new, key, clock.next(), NOW)
     with pool.connection() as conn:
         source = ImportSource(pieces, frozenset({old_key}))
-        head = RepoImporter(clock).run(
-            conn, get_account(conn, account), source, key, NOW
-        )
+        importer = RepoImporter(clock, lambda conn, account: key)
+        head = importer.run(conn, account, source, NOW)
     assert head.data == data
     with pool.connection() as conn:
         row = conn.execute(

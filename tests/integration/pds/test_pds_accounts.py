@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from pds_world import PASSWORD, Client, World, read_json, sign_up
+from psycopg.errors import UniqueViolation
 
+from pds.server.accounts import NewAccount
 from pds.tables import metadata
 from protocol.identity.did_document import parse_did_document
 from protocol.identity.keys import PrivateKey
@@ -112,6 +114,24 @@ def test_failing_directory_leaves_no_account(world: World) -> None:
         )
         assert (answer.status, answer.error) == (502, "UpstreamFailure")
         assert server.get("com.atproto.sync.listRepos").json["repos"] == []
+
+
+def test_identity_of_a_failed_sign_up_is_ended(
+    world: World, server: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dids = []
+
+    def fail(conn: Any, new: NewAccount, *_: Any) -> int:
+        dids.append(new.did)
+        raise UniqueViolation
+
+    monkeypatch.setattr("pds.server.lifecycle.create_account", fail)
+    fields = {"handle": "failed.a.test", "password": PASSWORD}
+    assert server.post(CREATE_ACCOUNT, fields).error == "HandleNotAvailable"
+    last = read_json(f"{world.plc_url}/{dids[0]}/log/last")
+    assert last["type"] == "plc_tombstone"
+    monkeypatch.undo()
+    sign_up(server, "failed.a.test")
 
 
 def test_account_is_deactivated_activated_and_deleted(server: Client) -> None:

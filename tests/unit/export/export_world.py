@@ -13,7 +13,7 @@ import psycopg
 from indexer_world import Author, author
 
 from export.exporter import Exporter
-from export.layout import TABLES
+from export.layout import LATEST_ONLY, TABLES
 from export.manifest import ExportFolder, Part, read_manifest
 from protocol.data import cbor
 from protocol.data.cid import cid_for, cid_to_text
@@ -61,6 +61,11 @@ def live_duckdb(path: Path, table: str, columns: str) -> Seen:
                 db.execute(f"CREATE TABLE raw_{name} ({shape})")
         records = "nsid" in TABLES[table].schema.names
         same = "AND t.nsid = r.nsid AND t.rkey = r.rkey" if records else "AND false"
+        latest = ""
+        if table in LATEST_ONLY:
+            # Elsewhere a row that is there twice is a fault.
+            order = f"PARTITION BY {key} ORDER BY seq DESC"
+            latest = f"QUALIFY row_number() OVER ({order}) = 1"
         rows = db.execute(
             f"""
             SELECT {columns} FROM raw_{table} r
@@ -68,7 +73,7 @@ def live_duckdb(path: Path, table: str, columns: str) -> Seen:
                 AND t.seq > r.seq AND t.nsid IS NULL)
               AND NOT EXISTS (FROM raw_tombstones t WHERE t.did = r.did
                 AND t.seq > r.seq {same})
-            QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY seq DESC) = 1
+            {latest}
             """
         ).fetchall()
     return Counter(rows)
@@ -94,7 +99,8 @@ def live_polars(path: Path, table: str, columns: list[str]) -> Seen:
             rows = rows.filter(
                 pl.col("dead").is_null() | (pl.col("dead") <= pl.col("seq"))
             )
-    rows = rows.sort("seq").unique(list(TABLES[table].key), keep="last")
+    if table in LATEST_ONLY:
+        rows = rows.sort("seq").unique(list(TABLES[table].key), keep="last")
     return Counter(rows.select(columns).collect().rows())
 
 

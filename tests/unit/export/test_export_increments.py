@@ -121,6 +121,39 @@ def test_export_reads_a_long_log_in_parts(
     assert exported_records(tmp_path) == live_records(conn)
 
 
+def test_export_of_a_long_log_writes_new_accounts_once(
+    conn: Conn, index_db: str, tmp_path: Path, apply: Callable[..., Any]
+) -> None:
+    """The snapshot of a part is ahead of the log that it reads."""
+    run_export(index_db, tmp_path)
+    alice, bob = authors(2)
+    paths = []
+    for number in range(4):
+        for who in (alice, bob):
+            path, event = who.write(POST, post(f"post {number}"))
+            paths.append((who, path))
+            apply(event)
+    who, path = paths[0]
+    apply(who.commit({path: post("edited")}), paths[3][0].commit({paths[3][1]: None}))
+    run_export(index_db, tmp_path, limits=Limits(changes=1, records=1))
+    assert exported_records(tmp_path) == live_records(conn)
+    assert max(live_duckdb(tmp_path, "posts", "did, text").values()) == 1
+
+
+def test_export_starts_over_on_an_older_index(
+    conn: Conn, index_db: str, tmp_path: Path, apply: Callable[..., Any]
+) -> None:
+    [alice] = authors(1)
+    apply(alice.write(POST, post("first"))[1])
+    run_export(index_db, tmp_path)
+    apply(alice.write(POST, post("second"))[1])
+    conn.execute("UPDATE change_counter SET last_seq = 0")
+    conn.execute("UPDATE export SET seq = 0")
+    conn.commit()
+    run_export(index_db, tmp_path)
+    assert exported_records(tmp_path) == live_records(conn)
+
+
 def test_export_links_and_posts_follow_the_records(
     conn: Conn, index_db: str, tmp_path: Path, apply: Callable[..., Any]
 ) -> None:

@@ -132,7 +132,7 @@ def test_killed_writer_leaves_one_event_for_each_commit(
             look(reader)
         # The server may still execute the last statements.
         while reader.execute(
-            "SELECT FROM pg_stat_activity WHERE application_name = %s", [WRITER]
+            "SELECT 1 FROM pg_stat_activity WHERE application_name = %s", [WRITER]
         ).fetchone():
             time.sleep(0.01)
         look(reader)

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +20,7 @@ from pds.exceptions import InvalidRequestError
 from pds.repo import repo_import
 from pds.repo.repo_heads import RepoHead
 from pds.repo.repo_import import ImportSource, RepoImporter, list_missing_blobs
-from pds.server.accounts import get_account
+from pds.server import lifecycle
 from protocol.data.cbor import encode
 from protocol.data.cid import Cid, cid_for, cid_from_text, raw_cid_for
 from protocol.identity.keys import PrivateKey
@@ -67,11 +68,15 @@ def cut(data: bytes, size: int = 5_000) -> Iterator[bytes]:
 
 
 def run(repo: Repo, car: bytes, importer: RepoImporter | None = None) -> RepoHead:
-    importer = importer or RepoImporter(repo.clock)
+    importer = importer or make_importer(repo)
     with repo.pool.connection() as conn:
-        account = get_account(conn, repo.id)
         source = ImportSource(cut(car), KEYS)
-        return importer.run(conn, account, source, KEY, datetime.now(UTC))
+        return importer.run(conn, repo.id, source, datetime.now(UTC))
+
+
+def make_importer(repo: Repo, *, on_disk: bool = False) -> RepoImporter:
+    spill = BlockSpill if on_disk else None
+    return RepoImporter(repo.clock, lambda conn, account: KEY, spill)
 
 
 def cids(records: dict[str, bytes]) -> dict[str, bytes]:
@@ -85,7 +90,7 @@ def test_repo_is_imported_in_any_order(
 ) -> None:
     repo.apply(note("gone", "before the import"), note("k1", "replaced"))
     records = many(3_000)
-    importer = RepoImporter(repo.clock, BlockSpill if on_disk else None)
+    importer = make_importer(repo, on_disk=on_disk)
     head = run(repo, repo_car(records, seed), importer)
     assert head == repo.head()
     check_stored(repo, cids(records))
@@ -115,9 +120,9 @@ def test_spill_in_memory_is_bounded(
     car = repo_car(records, 5)
     head = repo.head()
     with pytest.raises(InvalidRequestError, match="too many blocks"):
-        run(repo, car, RepoImporter(repo.clock))
+        run(repo, car, make_importer(repo))
     assert repo.head() == head
-    run(repo, car, RepoImporter(repo.clock, BlockSpill))
+    run(repo, car, make_importer(repo, on_disk=True))
     check_stored(repo, cids(records))
 
 
@@ -177,6 +182,31 @@ def test_failure_at_any_step_changes_nothing(
     check_stored(repo, cids(many(50)))
 
 
+def test_activation_during_an_import_has_its_event(repo: Repo) -> None:
+    """Activate while the import waits for the lock of the head."""
+    with repo.pool.connection() as conn:
+        lifecycle.deactivate(conn, repo.id, datetime.now(UTC))
+    with ThreadPoolExecutor(1) as threads, repo.pool.connection() as conn:
+        lifecycle.activate(conn, repo.id, datetime.now(UTC))
+        importing = threads.submit(run, repo, repo_car(many(10)))
+        wait_for_lock(repo)
+        conn.commit()
+        head = importing.result()
+    _, last = repo.frames()[-1]
+    assert (last.t, last.body["rev"]) == ("#sync", head.rev)
+
+
+def wait_for_lock(repo: Repo) -> None:
+    with repo.pool.connection() as conn:
+        conn.autocommit = True
+        while not conn.execute(
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND datname = current_database()"
+        ).fetchone():
+            time.sleep(0.01)
+        conn.autocommit = False
+
+
 @pytest.mark.parametrize("pieces", [0, 1, 4, 10])
 def test_killed_import_changes_nothing(repo: Repo, pieces: int) -> None:
     """Kill an import after some pieces; the next one succeeds."""
@@ -192,7 +222,7 @@ def test_killed_import_changes_nothing(repo: Repo, pieces: int) -> None:
     assert os.WTERMSIG(status) == signal.SIGKILL
     with psycopg.connect(url, autocommit=True) as reader:
         while reader.execute(
-            "SELECT FROM pg_stat_activity WHERE application_name = %s", [IMPORTER]
+            "SELECT 1 FROM pg_stat_activity WHERE application_name = %s", [IMPORTER]
         ).fetchone():
             time.sleep(0.01)
     assert repo.head() == head
@@ -213,8 +243,8 @@ def import_until_killed(url: str, account_id: int, car: bytes, pieces: int) -> N
     try:
         clock = TidClock(5, lambda: time.time_ns() // 1000)
         with psycopg.connect(url, application_name=IMPORTER) as conn:
-            account = get_account(conn, account_id)
+            importer = RepoImporter(clock, lambda conn, account: KEY)
             source = ImportSource(doomed(), KEYS)
-            RepoImporter(clock).run(conn, account, source, KEY, datetime.now(UTC))
+            importer.run(conn, account_id, source, datetime.now(UTC))
     finally:
         os._exit(1)

@@ -201,6 +201,7 @@ def test_feed_of_an_account_is_not_served_if_its_record_names_another_service(
                 assert (uri.encode() in found.read()) == is_ours
 
 
+@pytest.mark.timeout(3600)
 def test_opted_out_accounts_are_in_no_page(world: RecipeWorld, long: bool) -> None:
     for name in OUT:
         world.opt_out(name)

@@ -115,6 +115,20 @@ def test_pages_hold_while_posts_arrive(served: ScriptWorld) -> None:
     assert seen == [uri for n, uri in enumerate(served.world.posts[:12]) if n != 6]
 
 
+def test_pages_go_on_after_an_edit_and_in_another_process(served: ScriptWorld) -> None:
+    posts = served.world.posts[:12]
+    served.write("fixed", FIXED.format(uris=posts))
+    status, body = served.get("fixed", limit=5)
+    assert [item["post"] for item in body["feed"]] == posts[:5]
+    # The reader's last post is now the second one.
+    served.write("fixed", FIXED.format(uris=posts[3:]))
+    status, body = served.get("fixed", limit=5, cursor=body["cursor"])
+    assert status == 200
+    assert [item["post"] for item in body["feed"]] == posts[5:10]
+    served.write("fixed", FIXED.format(uris=posts[:3]))
+    assert served.get("fixed", limit=5, cursor=body["cursor"]) == (200, {"feed": []})
+
+
 def test_personal_file_reads_for_its_reader_only(served: ScriptWorld) -> None:
     served.world.follow("user5", "user2")
     served.world.drain()
