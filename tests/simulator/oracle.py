@@ -13,6 +13,7 @@ from typing import Any
 
 from simulated_accounts import ACTIVE, DELETED, SimulatedAccounts
 
+from analytics.activity import find_miscounts
 from bench.fake_accounts import FOLLOW, LIKE, POST, REPOST
 from protocol.data.cbor import decode_fast
 from protocol.syntax.tid import tid_from_int
@@ -53,6 +54,7 @@ class Oracle:
             self._posts(conn),
             self._post_counts(conn),
             self._actor_counts(conn),
+            [f"activity: {miscount}" for miscount in find_miscounts(conn)],
             self._left_over(conn),
             self._cursors(conn),
         ]
