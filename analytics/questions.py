@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from analytics.reader_role import READER
 from storage.postgres.pool import Conn, connect
-
-READER: Final = "bigworld_reader"
-"""Role that may read the views and nothing else."""
 
 
 class QuestionError(Exception):

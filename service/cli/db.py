@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 import psycopg
 import typer
 
+from analytics.reader_role import make_reader
 from audit.repo_audit import recount_stats
 from service.cli.groups import AsJson, make_group, read_config
 from service.operator_errors import FolderInUseError, ServiceError
@@ -195,11 +196,14 @@ def _restore_databases(urls: dict[str, str], folder: Path) -> None:
     for name, url in urls.items():
         _run_tool(
             "pg_restore",
-            *("--exit-on-error", "--single-transaction", "--no-owner"),
+            *("--exit-on-error", "--single-transaction"),
+            *("--no-owner", "--no-privileges"),
             *(f"--dbname={url}", str(folder / f"{name}.dump")),
         )
         if name == database_name(INDEX):
             with psycopg.connect(url) as conn:
+                make_reader(conn)
+                conn.commit()
                 # Exports are ahead of the backup: they start over.
                 forget_all_readers(conn)
 
