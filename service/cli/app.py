@@ -265,6 +265,15 @@ def stats(
 
 
 @app.command()
+def mcp() -> None:
+    """Serve read-only tools of the Model Context Protocol on standard input."""
+    from service.cli.groups import read_config
+    from service.cli.mcp_command import run_mcp
+
+    run_mcp(read_config())
+
+
+@app.command()
 def verify(
     uri: Annotated[str, typer.Argument(metavar="AT-URI", help="The record.")],
     server: Annotated[
