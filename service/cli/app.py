@@ -268,7 +268,7 @@ def stats(
 def mcp() -> None:
     """Serve read-only tools of the Model Context Protocol on standard input."""
     from service.cli.groups import read_config
-    from service.cli.mcp_command import run_mcp
+    from service.cli.analytics.mcp_command import run_mcp
 
     run_mcp(read_config())
 

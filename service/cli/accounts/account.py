@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from service.cli.accounts.account_keys import app as keys
+from service.cli.accounts.backup_command import app as backup
 from service.cli.groups import make_group
 
 app: Final = make_group("account")
 app.add_typer(keys, name="keys")
+app.add_typer(backup, name="backup")

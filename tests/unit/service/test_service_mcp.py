@@ -12,10 +12,10 @@ from analytics.questions import Bounds, QuestionError, Result
 from service.mcp_tools import MAX_ITEMS, SQL_BOUNDS, make_server
 from service.operator_errors import ServiceError
 
-Asked = list[tuple[str, dict[str, Any]]]
+Requests = list[tuple[str, dict[str, Any]]]
 
 
-def fake_provider(asked: Asked) -> Any:
+def fake_provider(asked: Requests) -> Any:
     def ask(nsid: str, params: Mapping[str, Any]) -> Any:
         asked.append((nsid, dict(params)))
         if params.get("actor") == "nobody.test":
@@ -86,7 +86,7 @@ def fake_sql(statement: str, bounds: Bounds) -> Result:
 async def test_tools_ask_the_provider(
     tool: str, given: dict[str, Any], nsid: str, params: dict[str, Any]
 ) -> None:
-    asked: Asked = []
+    asked: Requests = []
     async with Client(make_server(fake_provider(asked))) as client:
         result = await client.call_tool(tool, given)
     assert not result.is_error
