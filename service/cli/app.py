@@ -266,9 +266,9 @@ def stats(
 
 @app.command()
 def mcp() -> None:
-    """Serve read-only tools of the Model Context Protocol on standard input."""
-    from service.cli.groups import read_config
+    """Serve read-only tools over MCP, the Model Context Protocol."""
     from service.cli.analytics.mcp_command import run_mcp
+    from service.cli.groups import read_config
 
     run_mcp(read_config())
 

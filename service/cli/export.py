@@ -103,7 +103,7 @@ def compact(folder: Folder) -> None:
 
 @app.command()
 def verify(folder: Folder, as_json: AsJson = False) -> None:
-    """Read all files; exit 1 if they differ or hold rows deleted too long ago."""
+    """Read all files; exit 1 for a difference or a late deletion."""
     with Report(Console(stderr=True)) as report:
         found = scan_export(folder, count=lambda n, of: report.count("files", n, of))
     if as_json:

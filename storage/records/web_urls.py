@@ -65,7 +65,7 @@ def _normalize(url: str) -> str:
         host += f":{port}"
     user, at, _ = parts.netloc.rpartition("@")
     path = parts.path + (f"?{parts.query}" if parts.query else "")
-    return f"{parts.scheme}://{user}{at}{host}{path}".rstrip("/")
+    return f"{parts.scheme}://{user}{at}{host}{path}".rstrip("/?")
 
 
 def domain_of(url: str) -> str | None:

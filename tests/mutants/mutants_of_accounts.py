@@ -192,8 +192,8 @@ ACCOUNT = (
         "search-is-not-told",
         "account",
         "indexer/account.py",
-        "for actor, _ in rows])",
-        "for actor, _ in rows[:0]])",
+        "(actor, NO_COLLECTION, NO_RKEY) for actor, _ in rows])",
+        "(actor, NO_COLLECTION, NO_RKEY) for actor, _ in rows[:0]])",
         (f"{_DELETION}::test_inactive_account_is_shown_nowhere[deleted]",),
     ),
     Mutant(

@@ -67,16 +67,31 @@ END $$;
 _COUNTED = ("link", "link_like", "link_repost", "link_follow", "link_block", "post")
 
 
+_EVENTS = (
+    ("INSERT", "NEW", 1),
+    ("DELETE", "OLD", -1),
+    ("UPDATE", "NEW", 1),
+    ("UPDATE", "OLD", -1),
+)
+
+
+def _names() -> list[tuple[str, str, str, str, int]]:
+    return [
+        (table, f"{table}_{event.lower()}_{rows.lower()}_counted", event, rows, sign)
+        for table in _COUNTED
+        for event, rows, sign in _EVENTS
+    ]
+
+
 def _triggers() -> str:
     parts = []
-    for name in _COUNTED:
-        function = "count_posts" if name == "post" else "count_links"
-        for event, rows, sign in (("INSERT", "NEW", 1), ("DELETE", "OLD", -1)):
-            parts.append(
-                f"CREATE TRIGGER {name}_{event.lower()}_counted AFTER {event} ON {name}"
-                f" REFERENCING {rows} TABLE AS changed FOR EACH STATEMENT"
-                f" EXECUTE FUNCTION {function}('{sign}');"
-            )
+    for table, name, event, rows, sign in _names():
+        function = "count_posts" if table == "post" else "count_links"
+        parts.append(
+            f"CREATE TRIGGER {name} AFTER {event} ON {table}"
+            f" REFERENCING {rows} TABLE AS changed FOR EACH STATEMENT"
+            f" EXECUTE FUNCTION {function}('{sign}');"
+        )
     return "\n".join(parts)
 
 
@@ -255,8 +270,7 @@ SELECT activity_day(sort_at), 10, lang, count(*) FROM post, LATERAL (
 def downgrade() -> None:
     op.execute("ALTER TABLE search_trend DROP COLUMN usual")
     op.execute("DROP SCHEMA analytics CASCADE")
-    for name in _COUNTED:
-        for event in ("insert", "delete"):
-            op.execute(f"DROP TRIGGER {name}_{event}_counted ON {name}")
+    for table, name, *_ in _names():
+        op.execute(f"DROP TRIGGER {name} ON {table}")
     op.execute("DROP FUNCTION count_posts, count_links, activity_hour, activity_day")
     op.execute("DROP TABLE record_json, activity_change, activity")

@@ -20,8 +20,7 @@ from service.operator_errors import ServiceError
 
 app: Final = typer.Typer(
     cls=type("Group", (DefaultGroup,), {"free": "save"}),
-    help="Keep a verified copy of an account: `bigworld account backup ACCOUNT --to"
-    " FOLDER`.",
+    help="Keep a verified copy of an account.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

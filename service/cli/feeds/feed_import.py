@@ -25,7 +25,7 @@ def import_file(
         Path | None, typer.Option("--output", "-o", help="File to write; not replaced.")
     ] = None,
 ) -> None:
-    """Write a Graze or SkyFeed feed as a recipe; name what it cannot hold."""
+    """Write a Graze or SkyFeed feed as a recipe; name what is lost."""
     try:
         with file.open("rb") as opened:
             text = opened.read(MAX_IMPORT_BYTES + 1).decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from storage.records.web_urls import (
@@ -81,6 +81,7 @@ def test_equal_addresses_have_one_number() -> None:
 
 
 @given(st.text(alphabet="abAB.-/?:@%#=&_~\u00e9 ", max_size=12))
+@example("=?/")
 def test_number_is_that_of_the_normal_form(rest: str) -> None:
     url = "https://" + rest
     assert url_number(url) == url_number(normalize_url(url))
