@@ -83,11 +83,18 @@ def read_backup(folder: Path) -> Backup | None:
 
 
 def back_up(
-    config: Config, did: Did, folder: Path, max_blob_mb: int, report: Report
+    config: Config,
+    did: Did,
+    folder: Path,
+    max_blob_mb: int,
+    report: Report,
+    *,
+    source: str | None = None,
 ) -> Backup:
     """Bring the copy of an account up to date. Raises ServiceError.
 
-    A repo is fetched again when it has changed, a blob when it is not there.
+    A repo is fetched again when it has changed, a blob when it is not there. `source`
+    is a mirror to ask instead of the account's PDS.
     """
     known = read_backup(folder)
     if known is not None and known.did != did:
@@ -105,7 +112,7 @@ def back_up(
         _write(folder / DOCUMENT, json.dumps(named).encode())
     state = Backup(str(did), document.pds)
     with httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as client:
-        server = _Server(client, document.pds, str(did))
+        server = _Server(client, (source or document.pds).rstrip("/"), str(did))
         latest = server.ask("getLatestCommit")
         same = known is not None and (folder / REPO).exists()
         if same and known is not None and known.rev == latest.get("rev"):
@@ -131,8 +138,10 @@ class Checked:
     faults: list[str]
 
 
-def check_backup(folder: Path) -> Checked:
+def check_backup(folder: Path, media: dict[str, str] | None = None) -> Checked:
     """Prove a backup without the network. Raises ServiceError if there is none.
+
+    Adds to `media` the media type of each blob that a record refers to, by CID.
 
     The repo's hashes, tree and signature are checked against a key of the DID log, and
     each blob against its name.
@@ -142,7 +151,8 @@ def check_backup(folder: Path) -> Checked:
         raise ServiceError(f"{folder} has no finished backup: {STATE} is missing")
     faults: list[str] = []
     records = 0
-    wanted: set[str] = set()
+    wanted: dict[str, str] = {} if media is None else media
+    held: set[str] = set()
     try:
         keys = _logged_keys(folder, parse_did(state.did))
         head = _prove_repo(folder / REPO, parse_did(state.did), keys, wanted)
@@ -158,9 +168,10 @@ def check_backup(folder: Path) -> Checked:
         blobs += 1
         if _hash_of(path) != path.name:
             faults.append(f"{BLOBS}/{path.name}: its bytes are others")
-        wanted.discard(path.name)
+        held.add(path.name)
     faults += [
-        f"{BLOBS}/{cid}: missing, and a record refers to it" for cid in sorted(wanted)
+        f"{BLOBS}/{cid}: missing, and a record refers to it"
+        for cid in sorted(wanted.keys() - held)
     ]
     return Checked(state, records, blobs, faults)
 
@@ -312,9 +323,9 @@ def _logged_keys(folder: Path, did: Did) -> list[PublicKey]:
 
 
 def _prove_repo(
-    path: Path, did: Did, keys: list[PublicKey], wanted: set[str]
+    path: Path, did: Did, keys: list[PublicKey], wanted: dict[str, str]
 ) -> RepoHead:
-    """Return the head of a repo; add the CIDs of the blobs of its records."""
+    """Return the head of a repo; add CIDs and media types of its records' blobs."""
     failure: ProtocolError | None = None
     for key in keys:
         reader = RepoReader(key, did, _now_us())
@@ -329,14 +340,15 @@ def _prove_repo(
     raise failure or ValueError("the DID log names no signing key")
 
 
-def _blobs_in(value: Any) -> Iterator[str]:
+def _blobs_in(value: Any) -> Iterator[tuple[str, str]]:
     stack = [value]
     while stack:
         item = stack.pop()
         if isinstance(item, Mapping):
             ref = item.get("ref")
             if item.get("$type") == "blob" and ref is not None:
-                yield cid_to_text(ref if isinstance(ref, bytes) else ref.raw)
+                cid = cid_to_text(ref if isinstance(ref, bytes) else ref.raw)
+                yield cid, str(item.get("mimeType"))
             else:
                 stack.extend(item.values())
         elif isinstance(item, list):

@@ -32,7 +32,7 @@ GROUPS: Final = {
     "export": "Write the index to a folder of open files, and check them.",
     "lexicon": "List, add or look up lexicons of other records.",
     "did": "Create or update the provider's did:plc.",
-    "account": "Keep the recovery key and a backup of an account.",
+    "account": "Keep, back up, move or rescue an account.",
     "private": "Export or delete the private state of an account.",
     "takedown": "Hide accounts, records or blobs, or show them again.",
     "label": "Issue labels, and read reports.",

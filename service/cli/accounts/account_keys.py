@@ -84,7 +84,7 @@ def show(account: Account, key: KeyFile = None, as_json: AsJson = False) -> None
     """Show the rotation keys of an account, strongest first."""
     config = read_config()
     identity = _fetch(config, account)
-    mine = None if key is None else _read_key(key).public.did_key
+    mine = None if key is None else read_key(key).public.did_key
     report = _describe(identity, mine)
     if as_json:
         typer.echo(json.dumps(report))
@@ -111,7 +111,7 @@ def drill(account: Account, key: KeyFile = None, as_json: AsJson = False) -> Non
     """
     config = read_config()
     identity = _fetch(config, account)
-    mine = _read_key(key)
+    mine = read_key(key)
     place = identity.place_of(mine)
     signer = identity.require_acceptable(identity.amend(mine), now_ms())
     if signer != mine.public.did_key:
@@ -150,7 +150,7 @@ def rotate(
     """
     config = read_config()
     identity = _fetch(config, account)
-    old = None if pds else _read_key(key)
+    old = None if pds else read_key(key)
     if old is not None:
         identity.place_of(old)
     new = PrivateKey.generate()
@@ -197,7 +197,7 @@ def _fetch(config: Config, account: str) -> PlcIdentity:
     return asyncio.run(fetch_identity(config, Did(find_account(config, account))))
 
 
-def _read_key(source: str | None) -> PrivateKey:
+def read_key(source: str | None) -> PrivateKey:
     """Return the key of a file, of standard input, or of words that are typed."""
     if source is None:
         return read_sheet(typer.prompt("Recovery words", hide_input=True, err=True))

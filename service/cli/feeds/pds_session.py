@@ -141,7 +141,7 @@ class PdsSession:
 @contextmanager
 def sign_in(url: str, identifier: str) -> Iterator[PdsSession]:
     """Sign in at a PDS, and sign out at the end. Raises ServiceError."""
-    _check_address(url)
+    check_address(url)
     body = {"identifier": identifier.removeprefix("@"), "password": _read_password()}
     try:
         session = XrpcClient(url).call(f"{_SERVER}.createSession", body)
@@ -181,7 +181,7 @@ def _read_password() -> str:
     return asked
 
 
-def _check_address(url: str) -> None:
+def check_address(url: str) -> None:
     """Refuse to send a password in the clear, except to this machine."""
     parts = urlsplit(url)
     host = parts.hostname or ""

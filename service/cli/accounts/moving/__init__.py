@@ -1,0 +1,1 @@
+"""Moves of accounts from one server to another."""
