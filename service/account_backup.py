@@ -26,7 +26,7 @@ from plc.exceptions import load_exceptions
 from plc.operation import verify_audit_log
 from plc.operation_format import LegacyCreate, Operation, normalize
 from protocol.data.cbor import decode
-from protocol.data.cid import BLOB_PREFIX, cid_from_text, cid_to_text
+from protocol.data.cid import BLOB_PREFIX, Cid, cid_from_text, cid_to_text
 from protocol.errors import ProtocolError
 from protocol.identity.did_document import DidDocument
 from protocol.identity.keys import PublicKey, parse_did_key
@@ -335,8 +335,8 @@ def _blobs_in(value: Any) -> Iterator[str]:
         item = stack.pop()
         if isinstance(item, Mapping):
             ref = item.get("ref")
-            if item.get("$type") == "blob" and ref is not None:
-                yield cid_to_text(ref if isinstance(ref, bytes) else ref.raw)
+            if item.get("$type") == "blob" and isinstance(ref, Cid):
+                yield cid_to_text(ref.raw)
             else:
                 stack.extend(item.values())
         elif isinstance(item, list):
