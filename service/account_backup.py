@@ -26,7 +26,7 @@ from plc.exceptions import load_exceptions
 from plc.operation import verify_audit_log
 from plc.operation_format import LegacyCreate, Operation, normalize
 from protocol.data.cbor import decode
-from protocol.data.cid import BLOB_PREFIX, cid_from_text, cid_to_text
+from protocol.data.cid import BLOB_PREFIX, Cid, cid_from_text, cid_to_text
 from protocol.errors import ProtocolError
 from protocol.identity.did_document import DidDocument
 from protocol.identity.keys import PublicKey, parse_did_key
@@ -346,9 +346,8 @@ def _blobs_in(value: Any) -> Iterator[tuple[str, str]]:
         item = stack.pop()
         if isinstance(item, Mapping):
             ref = item.get("ref")
-            if item.get("$type") == "blob" and ref is not None:
-                cid = cid_to_text(ref if isinstance(ref, bytes) else ref.raw)
-                yield cid, str(item.get("mimeType"))
+            if item.get("$type") == "blob" and isinstance(ref, Cid):
+                yield cid_to_text(ref.raw), str(item.get("mimeType"))
             else:
                 stack.extend(item.values())
         elif isinstance(item, list):

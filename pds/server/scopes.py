@@ -32,7 +32,7 @@ _FULL_ONLY: Final = frozenset(
     ]
 )
 
-# What the owner of an account that was taken down needs to leave, and to object.
+# Methods that the owner of an account needs after a takedown, to leave and to object.
 _AFTER_TAKEDOWN: Final = frozenset(
     {
         "app.bsky.actor.getPreferences",

@@ -252,7 +252,7 @@ def upgrade() -> None:
     op.execute("ALTER TABLE search_trend ADD COLUMN usual REAL NOT NULL DEFAULT 0")
 
 
-# What was stored before the triggers.
+# Rows that were stored before the triggers.
 _COUNT_STORED = """
 INSERT INTO activity (at, kind, key, n)
 SELECT activity_hour(sort_at), path, '', count(*) FROM link

@@ -54,6 +54,10 @@ def migrate(
             "--recovery-key", help="Your did:key: keep it above the server's."
         ),
     ] = None,
+    drop_keys: Annotated[
+        bool,
+        typer.Option("--drop-keys", help="No key of the old server is yours."),
+    ] = False,
     email: Email = None,
     invite: Invite = None,
     max_blob_mb: Space = 10_000,
@@ -101,6 +105,7 @@ def migrate(
         typer.echo,
         max_blob_mb,
         recovery_key,
+        drop_keys,
     ).run()
     typer.echo(f"{did} is at {to}; root, blobs and identity agree")
 

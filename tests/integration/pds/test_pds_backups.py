@@ -189,3 +189,9 @@ def test_repo_of_another_key_is_refused(
 def test_account_without_records(owner: Owner) -> None:
     assert owner.save()["records"] == 0
     assert owner.faults() == []
+
+
+def test_odd_blob_of_another_server_is_no_blob() -> None:
+    for ref in ("text", b"\0" * 36, 7, None, {"$link": "x"}):
+        odd = [{"$type": "blob", "ref": ref}]
+        assert not list(account_backup._blobs_in({"list": odd}))

@@ -34,7 +34,8 @@ class FriendlyMove:
     """A move from `old` to the new server of `refill`.
 
     `fields` are those of createAccount. `recovery_key` is the owner's did:key, which
-    stays above the new server's. Each step may be repeated.
+    stays above the new server's. With `drops_keys`, keys that may be the owner's are
+    dropped. Each step may be repeated.
     """
 
     config: Config
@@ -46,6 +47,7 @@ class FriendlyMove:
     tell: Tell
     max_blob_mb: int
     recovery_key: str | None = None
+    drops_keys: bool = False
 
     @property
     def folder(self) -> Path:
@@ -59,6 +61,8 @@ class FriendlyMove:
         """Do what is not done yet. Raises ServiceError."""
         new, state = self.refill.new, self.refill.state
         self.old.sign_in()
+        if not state.finished:
+            self._require_owner_keys()
         if not new.try_sign_in():
             token = self.old.query(
                 f"{SERVER}.getServiceAuth",
@@ -75,6 +79,16 @@ class FriendlyMove:
         deactivate(self.old, self.tell)
         state.finished = True
         state.store(self.folder)
+
+    def _require_owner_keys(self) -> None:
+        """Raise ServiceError if the move would drop a key that may be the owner's."""
+        doubtful = doubtful_keys(self.fetch(), self.old_keys(), self.recovery_key)
+        if doubtful and not self.drops_keys and self.recovery_key is None:
+            raise ServiceError(
+                f"{self.old.url} names more rotation keys than its own: "
+                f"{', '.join(doubtful)}. If one is yours, name it with --recovery-key;"
+                " if none is, drop them with --drop-keys. Nothing was changed"
+            )
 
     def _copy(self) -> None:
         """Copy until the old server has nothing newer."""
@@ -143,6 +157,14 @@ def keys_of_move(
     if recovery_key is not None:
         kept = [recovery_key, *(key for key in kept if key != recovery_key)]
     return kept
+
+
+def doubtful_keys(
+    identity: PlcIdentity, old: list[str], recovery_key: str | None
+) -> list[str]:
+    """Return the keys that the old server names above its own, its weakest."""
+    mine = [key for key in identity.state.rotation_keys if key in old]
+    return [key for key in mine[:-1] if key != recovery_key]
 
 
 def moved_identity(
