@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 from pds_moving import export, upload, write_notes
 from pds_world import PASSWORD, Client, World, note, read_json, sign_up, signing_key_of
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from typer.testing import CliRunner
 
 from plc.operation_draft import create_update
@@ -19,7 +23,7 @@ from plc.operation_format import operation_json, parse_operation
 from protocol.identity.keys import PrivateKey
 from protocol.repo.whole_repo import RepoReader
 from protocol.syntax import Did
-from service.account_backup import BLOBS, REPO
+from service.account_backup import BLOBS, REPO, STATE
 from service.cli.accounts import account
 from service.cli.accounts.moving import remote_account
 from service.cli.accounts.recovery_sheet import sheet_of
@@ -212,6 +216,75 @@ def test_account_is_rescued_from_a_backup(owner: Owner, world: World) -> None:
         owner.rescue(old.did, "--yes")
         assert export(here) == before
         assert owner.operations(old.did) == 3
+
+
+def test_account_is_rescued_from_a_mirror(owner: Owner, world: World) -> None:
+    with dying_server(world) as (server, stop):
+        old = owner.sign_up(server)
+        car = export(old)
+        owner.backup(old.did)
+        kept = owner.folder / "mirrored"
+        owner.copy.rename(kept)
+        stop()
+        mirror = world.serve(mirror_of(kept))
+        owner.rescue(old.did, "--mirror", mirror, "--yes")
+        owner.arrived(old.did, car)
+
+
+def test_mirror_of_another_repo_is_refused(owner: Owner, server: Client) -> None:
+    old = owner.sign_up(server)
+    owner.backup(old.did)
+    kept = owner.folder / "mirrored"
+    owner.copy.rename(kept)
+    data = bytearray((kept / REPO).read_bytes())
+    data[len(data) // 2] ^= 1
+    (kept / REPO).write_bytes(data)
+    mirror = owner.world.serve(mirror_of(kept))
+    with pytest.raises(ServiceError, match="the repo of"):
+        owner.rescue(old.did, "--mirror", mirror, "--yes")
+    assert owner.operations(old.did) == 1
+
+
+def mirror_of(copy: Path) -> Starlette:
+    """Return a mirror that serves one backup."""
+    state = json.loads((copy / STATE).read_text())
+    head = {"cid": state["root"], "rev": state["rev"]}
+    cids = [path.name for path in (copy / BLOBS).iterdir()]
+
+    async def serve(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name == "getLatestCommit":
+            return JSONResponse(head)
+        if name == "listBlobs":
+            return JSONResponse({"cids": cids})
+        if name == "getRepo":
+            return Response((copy / REPO).read_bytes())
+        return Response((copy / BLOBS / request.query_params["cid"]).read_bytes())
+
+    return Starlette(routes=[Route("/xrpc/com.atproto.sync.{name}", serve)])
+
+
+def test_key_that_may_be_the_owners_is_not_dropped_quietly(
+    owner: Owner, server: Client
+) -> None:
+    old = owner.sign_up(server)
+    words = ("migrate", old.did, "--to", owner.new.url, "--folder", str(owner.copy))
+    words += ("--handle", f"{owner.name}.b.test", "--yes")
+    with pytest.raises(ServiceError, match=r"--recovery-key.*--drop-keys"):
+        owner.run(*words)
+    assert owner.operations(old.did) == 1
+    assert (
+        Client(owner.new.url)
+        .post(
+            "com.atproto.server.createSession",
+            {"identifier": old.did, "password": NEW_PASSWORD},
+        )
+        .status
+        == 401
+    )
+    owner.run(*words, "--drop-keys")
+    found = owner.identity(old.did)["rotationKeys"]
+    assert owner.key.public.did_key not in found
 
 
 def test_wrong_recovery_key_changes_nothing(owner: Owner, server: Client) -> None:

@@ -118,8 +118,9 @@ class RemoteAccount:
                 time.sleep(_pause(left))
             elif left > 0 and signed and token and name in _EXPIRED:
                 if nsid == "com.atproto.identity.signPlcOperation":
-                    # InvalidToken may be about the mailed code: the caller asks again.
-                    raise RefusedError(name, f"{self.url} refused {nsid}: {message}")
+                    # It may be about the mailed code: the next run asks for another.
+                    text = f"{self.url} refused {nsid}: {name}: {message}"
+                    raise RefusedError(name, text)
                 self.sign_in()
             else:
                 text = f"{self.url} refused {nsid}: {name}: {message}"
