@@ -13,10 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = (
-    "appview", "crawler", "feeds", "indexer", "labels", "migrations", "network",
-    "pds", "plc", "protocol", "search", "service", "storage",
-)  # fmt: skip
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PACKAGES = (*PROJECT["tool"]["importlinter"]["root_packages"], "migrations")
 # Names that say nothing about what is inside.
 DRAWERS = {"utils", "util", "helpers", "helper", "manager", "managers", "base"}
 
