@@ -25,8 +25,6 @@ from feeds.for_you.parameters import Parameters
 ONE: Final = 1 << 43
 """The weight of all paths of a viewer together."""
 _SAMPLE: Final = 200
-_NEWEST: Final = 20
-"""Likers of a post that are looked at first for its reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +52,22 @@ class Scored:
     number: int
     weight: int
     paths: int
-    via: int | None
+    via: int
 
 
 Floats = NDArray[np.float64]
 
 
 class _Ends(NamedTuple):
-    """The ends of paths: posts by number, with sums of weights, and co-likers."""
+    """The ends of paths: posts by number, with sums of weights, and co-likers.
+
+    `via` are the liked posts of the strongest paths.
+    """
 
     numbers: NDArray[np.int32]
     weights: Floats
     paths: NDArray[np.intp]
+    via: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +126,7 @@ def score_posts(
     Their weight has all factors but that of age.
     """
     ends = _sum_paths(graph, taste, co_likers, p)
-    return [
-        Scored(number, weight, paths, _via(graph, taste, co_likers, number, p))
-        for number, weight, paths in _select(graph, taste, ends, p)
-    ]
+    return _select(graph, taste, ends, p)
 
 
 def aged(weight: float, age_s: float, p: Parameters) -> int:
@@ -148,24 +147,28 @@ def _sum_paths(
     after = max(-1, taste.until - window)
     found: list[array[int]] = []
     steps: list[int] = []
+    via: list[int] = []
     total = 0
     weights_of = co_likers.weights
     likes = graph.likes_of_each(weights_of, taste.until, p.likes, after)
-    for weight, (posts, count) in zip(weights_of.values(), likes, strict=True):
+    for (actor, weight), (posts, count) in zip(weights_of.items(), likes, strict=True):
         if not posts:
             continue
         found.append(posts)
         steps.append(weight // count)
+        via.append(co_likers.via[actor])
         total += len(posts)
         if total > p.steps:
             break
-    numbers, places = np.unique(
-        np.frombuffer(b"".join(found), np.int32), return_inverse=True
+    # The strongest co-liker is the first: its path is the first to a post.
+    numbers, first, places = np.unique(
+        np.frombuffer(b"".join(found), np.int32), return_index=True, return_inverse=True
     )
     sizes = [len(posts) for posts in found]
     each: Floats = np.repeat(np.array(steps, np.float64), sizes)
     weights: Floats = np.bincount(places, weights=each).astype(np.float64)
-    return _Ends(numbers, weights, np.bincount(places))
+    strongest = np.repeat(np.array(via, np.int64), sizes)[first]
+    return _Ends(numbers, weights, np.bincount(places), strongest)
 
 
 def _estimate_paths(
@@ -181,18 +184,16 @@ def _estimate_paths(
     return likes * len(actors) // max(1, len(sampled))
 
 
-def _select(
-    graph: LikeGraph, taste: Taste, ends: _Ends, p: Parameters
-) -> list[tuple[int, int, int]]:
-    """Return numbers, weights and paths of the best posts by aged score."""
+def _select(graph: LikeGraph, taste: Taste, ends: _Ends, p: Parameters) -> list[Scored]:
+    """Return the best posts by aged score, the best first."""
     # By whole hours first: twice as many posts are then scored to the second.
-    numbers, weights, paths = ends.numbers, ends.weights, ends.paths
+    numbers = ends.numbers
     known = [*taste.liked, *taste.more, *taste.less]
     times = graph.posted_at[numbers]
     kept = (times > taste.until - p.window_s) & (times <= taste.until)
     kept &= ~np.isin(numbers, known)
-    numbers, weights = numbers[kept], weights[kept]
-    paths, times = paths[kept], times[kept]
+    numbers, weights, times = numbers[kept], ends.weights[kept], times[kept]
+    paths, via = ends.paths[kept], ends.via[kept]
     powers, hours = _tables(p)
     rough = weights * powers[paths] * hours[(taste.until - times) // 3600]
     chosen = np.lexsort((numbers, rough))[: -2 * p.candidates - 1 : -1]
@@ -201,8 +202,10 @@ def _select(
     unwanted = Counter(map(author_of, taste.less))
     likes = max(1, len(taste.liked))
     exact = []
-    columns = (column[chosen].tolist() for column in (numbers, weights, paths, times))
-    for number, sum_of, count, posted_at in zip(*columns, strict=True):
+    columns = (
+        column[chosen].tolist() for column in (numbers, weights, paths, via, times)
+    )
+    for number, sum_of, count, liked, posted_at in zip(*columns, strict=True):
         author = author_of(number)
         if author == taste.viewer:
             continue
@@ -210,9 +213,11 @@ def _select(
         weight *= 1 + p.author_affinity * authors[author] / likes
         weight *= p.less_author ** unwanted[author]
         score = aged(weight, taste.until - posted_at, p)
-        exact.append((score, int(weight), number, count))
+        exact.append((score, int(weight), number, count, liked))
     best = nlargest(p.candidates, exact)
-    return [(number, weight, count) for _, weight, number, count in best]
+    return [
+        Scored(number, weight, count, liked) for _, weight, number, count, liked in best
+    ]
 
 
 @lru_cache(maxsize=4)
@@ -221,16 +226,3 @@ def _tables(p: Parameters) -> tuple[Floats, Floats]:
     powers = [float(n**p.path_exponent) for n in range(p.co_likers + 1)]
     hours = [2.0 ** (-3600 * n / p.half_life_s) for n in range(p.window_s // 3600 + 1)]
     return np.array(powers), np.array(hours)
-
-
-def _via(
-    graph: LikeGraph, taste: Taste, co_likers: CoLikers, number: int, p: Parameters
-) -> int | None:
-    """Return the liked post of the strongest co-liker that likes a post."""
-    weights = co_likers.weights
-    for most in (_NEWEST, p.likers):
-        likers = actors_of([graph.likers_of(number, taste.until, most)]).tolist()
-        found = [(weights[actor], actor) for actor in likers if actor in weights]
-        if found:
-            return co_likers.via.get(max(found)[1])
-    return None
