@@ -12,9 +12,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from heapq import nlargest
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,13 +60,24 @@ Floats = NDArray[np.float64]
 class _Ends(NamedTuple):
     """The ends of paths: posts by number, with sums of weights, and co-likers.
 
-    `via` are the liked posts of the strongest paths.
+    `via` are the liked posts of the strongest paths, `times` those of the posts.
     """
 
     numbers: NDArray[np.int32]
     weights: Floats
     paths: NDArray[np.intp]
     via: NDArray[np.int64]
+    times: NDArray[np.int32]
+
+    def take(self, chosen: NDArray[Any]) -> _Ends:
+        """Return the posts at some places, or those of a mask."""
+        return _Ends(
+            self.numbers[chosen],
+            self.weights[chosen],
+            self.paths[chosen],
+            self.via[chosen],
+            self.times[chosen],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +178,8 @@ def _sum_paths(
     each: Floats = np.repeat(np.array(steps, np.float64), sizes)
     weights: Floats = np.bincount(places, weights=each).astype(np.float64)
     strongest = np.repeat(np.array(via, np.int64), sizes)[first]
-    return _Ends(numbers, weights, np.bincount(places), strongest)
+    times = graph.posted_at[numbers]
+    return _Ends(numbers, weights, np.bincount(places), strongest, times)
 
 
 def _estimate_paths(
@@ -186,38 +197,47 @@ def _estimate_paths(
 
 def _select(graph: LikeGraph, taste: Taste, ends: _Ends, p: Parameters) -> list[Scored]:
     """Return the best posts by aged score, the best first."""
-    # By whole hours first: twice as many posts are then scored to the second.
-    numbers = ends.numbers
     known = [*taste.liked, *taste.more, *taste.less]
-    times = graph.posted_at[numbers]
-    kept = (times > taste.until - p.window_s) & (times <= taste.until)
-    kept &= ~np.isin(numbers, known)
-    numbers, weights, times = numbers[kept], ends.weights[kept], times[kept]
-    paths, via = ends.paths[kept], ends.via[kept]
+    ages = taste.until - ends.times
+    shown = (ages >= 0) & (ages < p.window_s) & ~np.isin(ends.numbers, known)
+    ends, ages = ends.take(shown), ages[shown]
+    # By whole hours first: twice as many posts are then scored to the second.
     powers, hours = _tables(p)
-    rough = weights * powers[paths] * hours[(taste.until - times) // 3600]
-    chosen = np.lexsort((numbers, rough))[: -2 * p.candidates - 1 : -1]
-    author_of = graph.author_of
-    authors = Counter(map(author_of, taste.liked))
-    unwanted = Counter(map(author_of, taste.less))
-    likes = max(1, len(taste.liked))
-    exact = []
-    columns = (
-        column[chosen].tolist() for column in (numbers, weights, paths, via, times)
+    weights = ends.weights * powers[ends.paths]
+    rough = weights * hours[ages // 3600]
+    chosen = _best(rough, ends.numbers, 2 * p.candidates)
+    authors = [graph.author_of(number) for number in ends.numbers[chosen].tolist()]
+    foreign = np.array([author != taste.viewer for author in authors], bool)
+    factors = _author_factors(graph, taste, authors, p)[foreign]
+    chosen = chosen[foreign]
+    weights = weights[chosen] * factors
+    ends = ends.take(chosen)
+    scores = np.rint(weights * np.exp2(-ages[chosen] / p.half_life_s))
+    best = _best(scores, ends.numbers, p.candidates)
+    columns = (ends.numbers, weights.astype(np.int64), ends.paths, ends.via)
+    rows = zip(*(column[best].tolist() for column in columns), strict=True)
+    return [Scored(*row) for row in rows]
+
+
+def _author_factors(
+    graph: LikeGraph, taste: Taste, authors: Sequence[int], p: Parameters
+) -> Floats:
+    """Return the factors of posts for what the viewer thinks of their authors."""
+    liked = Counter(map(graph.author_of, taste.liked))
+    unwanted = Counter(map(graph.author_of, taste.less))
+    boost = p.author_affinity / max(1, len(taste.liked))
+    return np.array(
+        [(1 + boost * liked[a]) * p.less_author ** unwanted[a] for a in authors]
     )
-    for number, sum_of, count, liked, posted_at in zip(*columns, strict=True):
-        author = author_of(number)
-        if author == taste.viewer:
-            continue
-        weight = sum_of * count**p.path_exponent
-        weight *= 1 + p.author_affinity * authors[author] / likes
-        weight *= p.less_author ** unwanted[author]
-        score = aged(weight, taste.until - posted_at, p)
-        exact.append((score, int(weight), number, count, liked))
-    best = nlargest(p.candidates, exact)
-    return [
-        Scored(number, weight, count, liked) for _, weight, number, count, liked in best
-    ]
+
+
+def _best(scores: Floats, numbers: NDArray[np.int32], most: int) -> NDArray[np.intp]:
+    """Return the places of the highest scores, the best first; numbers break ties."""
+    found = np.arange(len(scores))
+    if len(scores) > most:
+        least = np.partition(scores, -most)[-most]
+        found = np.flatnonzero(scores >= least)
+    return found[np.lexsort((numbers[found], scores[found]))[::-1][:most]]
 
 
 @lru_cache(maxsize=4)
