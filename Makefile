@@ -20,8 +20,9 @@ check: ## Lint, format, types, layers, migrations
 bench: ## Run the benchmarks
 	./bigworld bench
 
-docs: ## Write the generated pages of docs/reference
+docs: ## Write the generated pages of docs/reference, and the clients
 	PYTHONPATH=tests/mutants .venv/bin/python tests/architecture/reference_pages.py
+	.venv/bin/python -m clients.generator
 
 format: ## Format the code and apply the linter's safe fixes
 	.venv/bin/ruff check --fix .

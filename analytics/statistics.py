@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from analytics.activity import ACTIVE, HOURS_KEPT, LANGUAGE
+from analytics.activity_rollups import ACTIVE, HOURS_KEPT, LANGUAGE
 from search.topics import Trend, find_trends
 from storage.postgres.pool import Conn
 

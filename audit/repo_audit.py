@@ -15,7 +15,7 @@ from typing import Final
 
 import zstandard
 
-from analytics.activity import correct, find_miscounts
+from analytics.activity_rollups import correct, find_miscounts
 from protocol.data.cid import cid_for
 from protocol.errors import ProtocolError
 from protocol.mst import build_root

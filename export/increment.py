@@ -16,19 +16,19 @@ from typing import Any, Final
 import numpy as np
 import psycopg
 
-from export.accounts import (
-    Account,
-    load_accounts,
-    next_actors,
-    note_accounts,
-    settle_accounts,
-)
 from export.json_lines import JSON_LINES, EventFiles
 from export.layout import ACTORS, LABELS, STATS, TOMBSTONES, Kind
 from export.manifest import ExportFolder, part_lines
 from export.part_files import PartFiles
 from export.reading import Addresses, Snapshot, account_tombstones
 from export.record_tables import StoredRecords, make_tables
+from export.shown_accounts import (
+    Account,
+    load_accounts,
+    next_actors,
+    note_accounts,
+    settle_accounts,
+)
 from storage import change_log
 from storage.change_log import Reader
 from storage.collections import ACTOR_PROFILE, COLLECTION_IDS

@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from export.accounts import Account
 from export.columns import Ints, constant, record_keys
 from export.layout import ACTORS, LABELS, STATS, TOMBSTONES
 from export.record_tables import StoredRecords
+from export.shown_accounts import Account
 from protocol.data.cid import cid_to_text
 from storage.collections import (
     ACTOR_PROFILE,

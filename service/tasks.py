@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from celery import Celery
 
-from analytics.activity import FOLDED_AT_ONCE, count_active, fold_activity
+from analytics.activity_rollups import FOLDED_AT_ONCE, count_active, fold_activity
 from audit.auditor import audit_step
 from audit.samples import Verdict
 from indexer.collections.texts import TEXTS

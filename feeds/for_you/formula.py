@@ -12,9 +12,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from heapq import nlargest
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,6 @@ from feeds.for_you.parameters import Parameters
 ONE: Final = 1 << 43
 """The weight of all paths of a viewer together."""
 _SAMPLE: Final = 200
-_NEWEST: Final = 20
-"""Likers of a post that are looked at first for its reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +51,33 @@ class Scored:
     number: int
     weight: int
     paths: int
-    via: int | None
+    via: int
 
 
 Floats = NDArray[np.float64]
 
 
 class _Ends(NamedTuple):
-    """The ends of paths: posts by number, with sums of weights, and co-likers."""
+    """The ends of paths: posts by number, with sums of weights, and co-likers.
+
+    `via` are the liked posts of the strongest paths, `times` those of the posts.
+    """
 
     numbers: NDArray[np.int32]
     weights: Floats
     paths: NDArray[np.intp]
+    via: NDArray[np.int64]
+    times: NDArray[np.int32]
+
+    def take(self, chosen: NDArray[Any]) -> _Ends:
+        """Return the posts at some places, or those of a mask."""
+        return _Ends(
+            self.numbers[chosen],
+            self.weights[chosen],
+            self.paths[chosen],
+            self.via[chosen],
+            self.times[chosen],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +136,7 @@ def score_posts(
     Their weight has all factors but that of age.
     """
     ends = _sum_paths(graph, taste, co_likers, p)
-    return [
-        Scored(number, weight, paths, _via(graph, taste, co_likers, number, p))
-        for number, weight, paths in _select(graph, taste, ends, p)
-    ]
+    return _select(graph, taste, ends, p)
 
 
 def aged(weight: float, age_s: float, p: Parameters) -> int:
@@ -148,24 +157,29 @@ def _sum_paths(
     after = max(-1, taste.until - window)
     found: list[array[int]] = []
     steps: list[int] = []
+    via: list[int] = []
     total = 0
     weights_of = co_likers.weights
     likes = graph.likes_of_each(weights_of, taste.until, p.likes, after)
-    for weight, (posts, count) in zip(weights_of.values(), likes, strict=True):
+    for (actor, weight), (posts, count) in zip(weights_of.items(), likes, strict=True):
         if not posts:
             continue
         found.append(posts)
         steps.append(weight // count)
+        via.append(co_likers.via[actor])
         total += len(posts)
         if total > p.steps:
             break
-    numbers, places = np.unique(
-        np.frombuffer(b"".join(found), np.int32), return_inverse=True
+    # The strongest co-liker is the first: its path is the first to a post.
+    numbers, first, places = np.unique(
+        np.frombuffer(b"".join(found), np.int32), return_index=True, return_inverse=True
     )
     sizes = [len(posts) for posts in found]
     each: Floats = np.repeat(np.array(steps, np.float64), sizes)
     weights: Floats = np.bincount(places, weights=each).astype(np.float64)
-    return _Ends(numbers, weights, np.bincount(places))
+    strongest = np.repeat(np.array(via, np.int64), sizes)[first]
+    times = graph.posted_at[numbers]
+    return _Ends(numbers, weights, np.bincount(places), strongest, times)
 
 
 def _estimate_paths(
@@ -181,38 +195,49 @@ def _estimate_paths(
     return likes * len(actors) // max(1, len(sampled))
 
 
-def _select(
-    graph: LikeGraph, taste: Taste, ends: _Ends, p: Parameters
-) -> list[tuple[int, int, int]]:
-    """Return numbers, weights and paths of the best posts by aged score."""
-    # By whole hours first: twice as many posts are then scored to the second.
-    numbers, weights, paths = ends.numbers, ends.weights, ends.paths
+def _select(graph: LikeGraph, taste: Taste, ends: _Ends, p: Parameters) -> list[Scored]:
+    """Return the best posts by aged score, the best first."""
     known = [*taste.liked, *taste.more, *taste.less]
-    times = graph.posted_at[numbers]
-    kept = (times > taste.until - p.window_s) & (times <= taste.until)
-    kept &= ~np.isin(numbers, known)
-    numbers, weights = numbers[kept], weights[kept]
-    paths, times = paths[kept], times[kept]
+    ages = taste.until - ends.times
+    shown = (ages >= 0) & (ages < p.window_s) & ~np.isin(ends.numbers, known)
+    ends, ages = ends.take(shown), ages[shown]
+    # By whole hours first: twice as many posts are then scored to the second.
     powers, hours = _tables(p)
-    rough = weights * powers[paths] * hours[(taste.until - times) // 3600]
-    chosen = np.lexsort((numbers, rough))[: -2 * p.candidates - 1 : -1]
-    author_of = graph.author_of
-    authors = Counter(map(author_of, taste.liked))
-    unwanted = Counter(map(author_of, taste.less))
-    likes = max(1, len(taste.liked))
-    exact = []
-    columns = (column[chosen].tolist() for column in (numbers, weights, paths, times))
-    for number, sum_of, count, posted_at in zip(*columns, strict=True):
-        author = author_of(number)
-        if author == taste.viewer:
-            continue
-        weight = sum_of * count**p.path_exponent
-        weight *= 1 + p.author_affinity * authors[author] / likes
-        weight *= p.less_author ** unwanted[author]
-        score = aged(weight, taste.until - posted_at, p)
-        exact.append((score, int(weight), number, count))
-    best = nlargest(p.candidates, exact)
-    return [(number, weight, count) for _, weight, number, count in best]
+    weights = ends.weights * powers[ends.paths]
+    rough = weights * hours[ages // 3600]
+    chosen = _best(rough, ends.numbers, 2 * p.candidates)
+    authors = [graph.author_of(number) for number in ends.numbers[chosen].tolist()]
+    foreign = np.array([author != taste.viewer for author in authors], bool)
+    factors = _author_factors(graph, taste, authors, p)[foreign]
+    chosen = chosen[foreign]
+    weights = weights[chosen] * factors
+    ends = ends.take(chosen)
+    scores = np.rint(weights * np.exp2(-ages[chosen] / p.half_life_s))
+    best = _best(scores, ends.numbers, p.candidates)
+    columns = (ends.numbers, weights.astype(np.int64), ends.paths, ends.via)
+    rows = zip(*(column[best].tolist() for column in columns), strict=True)
+    return [Scored(*row) for row in rows]
+
+
+def _author_factors(
+    graph: LikeGraph, taste: Taste, authors: Sequence[int], p: Parameters
+) -> Floats:
+    """Return the factors of posts for what the viewer thinks of their authors."""
+    liked = Counter(map(graph.author_of, taste.liked))
+    unwanted = Counter(map(graph.author_of, taste.less))
+    boost = p.author_affinity / max(1, len(taste.liked))
+    return np.array(
+        [(1 + boost * liked[a]) * p.less_author ** unwanted[a] for a in authors]
+    )
+
+
+def _best(scores: Floats, numbers: NDArray[np.int32], most: int) -> NDArray[np.intp]:
+    """Return the places of the highest scores, the best first; numbers break ties."""
+    found = np.arange(len(scores))
+    if len(scores) > most:
+        least = np.partition(scores, -most)[-most]
+        found = np.flatnonzero(scores >= least)
+    return found[np.lexsort((numbers[found], scores[found]))[::-1][:most]]
 
 
 @lru_cache(maxsize=4)
@@ -221,16 +246,3 @@ def _tables(p: Parameters) -> tuple[Floats, Floats]:
     powers = [float(n**p.path_exponent) for n in range(p.co_likers + 1)]
     hours = [2.0 ** (-3600 * n / p.half_life_s) for n in range(p.window_s // 3600 + 1)]
     return np.array(powers), np.array(hours)
-
-
-def _via(
-    graph: LikeGraph, taste: Taste, co_likers: CoLikers, number: int, p: Parameters
-) -> int | None:
-    """Return the liked post of the strongest co-liker that likes a post."""
-    weights = co_likers.weights
-    for most in (_NEWEST, p.likers):
-        likers = actors_of([graph.likers_of(number, taste.until, most)]).tolist()
-        found = [(weights[actor], actor) for actor in likers if actor in weights]
-        if found:
-            return co_likers.via.get(max(found)[1])
-    return None

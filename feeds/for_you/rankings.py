@@ -168,12 +168,10 @@ def place_scored(
         at = times.get(address)
         if at is None:
             continue
-        via = (0, 0)
-        if post.via is not None:
-            via_address = graph.address_of(post.via)
-            via = (via_address.actor, via_address.rkey)
+        via = graph.address_of(post.via)
         score = aged(post.weight, (until - at) / _MICROS, p)
-        places.append(Place(score, address.actor, address.rkey, post.paths, *via))
+        author, rkey = address.actor, address.rkey
+        places.append(Place(score, author, rkey, post.paths, via.actor, via.rkey))
     return sorted(places, reverse=True)[: p.results]
 
 

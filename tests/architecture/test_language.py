@@ -6,6 +6,7 @@ import ast
 import io
 import re
 import tokenize
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,11 +15,12 @@ from typing import Final, NamedTuple
 import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES: Final = (
-    "appview", "audit", "bench", "crawler", "demo", "feeds", "indexer", "labels",
-    "migrations", "mirror", "network", "pds", "plc", "protocol", "search",
-    "service", "storage", "tests",
-)  # fmt: skip
+    *PROJECT["tool"]["importlinter"]["root_packages"],
+    "migrations",
+    "tests",
+)
 
 MAX_SENTENCE_WORDS: Final = 30
 

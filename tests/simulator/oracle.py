@@ -13,7 +13,7 @@ from typing import Any
 
 from simulated_accounts import ACTIVE, DELETED, SimulatedAccounts
 
-from analytics.activity import find_miscounts
+from analytics.activity_rollups import find_miscounts
 from bench.fake_accounts import FOLLOW, LIKE, POST, REPOST
 from protocol.data.cbor import decode_fast
 from protocol.syntax.tid import tid_from_int

@@ -8,7 +8,7 @@ from typing import Any
 from indexer_steps import assert_indexed, import_repo
 from indexer_world import POST, Author, author, follow, like, post
 
-from analytics.activity import count_active, find_miscounts, fold_activity
+from analytics.activity_rollups import count_active, find_miscounts, fold_activity
 from audit.repo_audit import recount_stats
 from storage.postgres.pool import Conn
 from storage.records.interning import Interner

@@ -116,7 +116,15 @@ def test_scores_are_those_of_every_path(found: list[Like], p: Parameters) -> Non
     found = times_differ(found)
     graph = make_graph(found)
     taste = Taste(VIEWER, NOW, liked_by(graph, VIEWER, NOW, p))
-    scored = score_posts(graph, taste, find_co_likers(graph, taste, p), p)
+    co_likers = find_co_likers(graph, taste, p)
+    scored = score_posts(graph, taste, co_likers, p)
+    weights = co_likers.weights
+    for post in scored:
+        likers = [
+            a for a in weights if post.number in graph.likes_of(a, NOW, p.likes)[0]
+        ]
+        strongest = max(likers, key=lambda actor: (weights[actor], actor))
+        assert post.via == co_likers.via[strongest]
     scores = {
         graph.address_of(post.number): aged(
             post.weight, NOW - graph.posted_at[post.number], p
@@ -127,8 +135,8 @@ def test_scores_are_those_of_every_path(found: list[Like], p: Parameters) -> Non
     expected = naive_scores(found, p)
     # A score below the unit of weights is rounded to nothing.
     assert scores.keys() == expected.keys()
-    for post, score in expected.items():
-        assert scores[post] == pytest.approx(score, rel=1e-6, abs=1e-9)
+    for address, score in expected.items():
+        assert scores[address] == pytest.approx(score, rel=1e-6, abs=1e-9)
 
 
 @given(likes)

@@ -17,7 +17,7 @@ from indexer_world import POST, author, like, post
 from starlette.applications import Starlette
 from typer.testing import CliRunner
 
-from analytics.activity import count_active
+from analytics.activity_rollups import count_active
 from analytics.statistics import read_statistics
 from network.server.listener import serving_in_thread
 from service.cli.app import app

@@ -1,0 +1,1 @@
+"""Typed clients of our own methods, for Python and TypeScript, and their generator."""

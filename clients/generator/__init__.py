@@ -1,0 +1,1 @@
+"""Writes the clients from the lexicons: `make docs`."""
