@@ -18,6 +18,7 @@ from feeds.recipes.saving import put_recipe
 from feeds.registry import FEEDS
 from feeds.serving.filling import RecipeFiller
 from search.engines.contract import SearchEngine
+from service.recipe_records import RecipeRecords
 from service.runtime.config import Config
 from storage.postgres.pool import Conn, Pool
 from storage.private.feeds.feed_recipes import PROVIDER, find_recipes, remove_recipe
@@ -104,21 +105,23 @@ def check_name(text: str) -> None:
 
 
 class RecipeTask:
-    """The scheduled task of recipes: the folder, then candidates of new recipes."""
+    """The scheduled task of recipes: the folder, records, then new candidates."""
 
     def __init__(
         self, config: Config, pool: Pool, private: PrivateStore, engine: SearchEngine
     ) -> None:
         did = config.provider_did
         self._files = RecipeFiles(recipe_folder(config), pool, private, did)
+        self._records = RecipeRecords(pool, private, did)
         self._filler = RecipeFiller(pool, private, engine, did)
         self._logged: dict[str, str] = {}
 
     def run(self) -> int:
-        """Read the folder and fill for some seconds; return the number of batches."""
+        """Read folder and records, fill for some seconds; return the batches."""
         errors = self._files.read()
         for name, error in errors.items():
             if self._logged.get(name) != error:
                 log.warning("recipe_refused", file=name, error=error)
         self._logged = errors
+        self._records.read()
         return self._filler.run(_FILL_S)

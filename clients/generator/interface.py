@@ -89,6 +89,8 @@ def read_interface(folder: Path = FOLDER) -> Interface:
                 shapes += output
             else:
                 ref = f"{nsid}#{name}"
+                if schema["type"] == "record":
+                    ref, schema = f"{nsid}#record", schema["record"]
                 schema = {"description": f"Object {ref}."} | schema
                 shapes.append(_read_shape(nsid, shape_name(ref), schema))
     names = [shape.name for shape in shapes]

@@ -159,6 +159,15 @@ export interface Recipe {
   savedAt: string
 }
 
+/** Object bigworld.feed.recipe#record. */
+export interface RecipeRecord {
+  /** A recipe as TOML. */
+  recipe: string
+  /** The provider that serves the feed. Others leave it alone. */
+  service: string
+  createdAt: string
+}
+
 /** Object bigworld.search.defs#savedSearch. */
 export interface SavedSearch {
   id: string

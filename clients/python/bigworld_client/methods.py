@@ -181,6 +181,16 @@ class Recipe(TypedDict):
     savedAt: str
 
 
+class RecipeRecord(TypedDict):
+    """Object bigworld.feed.recipe#record."""
+
+    recipe: str
+    """A recipe as TOML."""
+    service: str
+    """The provider that serves the feed. Others leave it alone."""
+    createdAt: str
+
+
 class SavedSearch(TypedDict):
     """Object bigworld.search.defs#savedSearch."""
 

@@ -15,6 +15,8 @@ from storage.private.change_log import ChangeLog
 
 PROVIDER: Final = ""
 """Owner of the provider's own feeds, whose DID may change."""
+IN_REPO: Final = "at://"
+"""`file` of a recipe that is a record in the repo of its owner."""
 MAX_RECIPES: Final = 50
 """Recipes of one account; the provider may have more."""
 MAX_HOSTED: Final = 10_000
@@ -34,7 +36,7 @@ class StoredRecipe:
     """A recipe as it was saved; `text` is None after its removal.
 
     `accounts` has the DIDs of the handles in it. `file` is the name of the file that it
-    was read from, empty for others.
+    was read from, IN_REPO for a record, empty for others.
     """
 
     id: int
@@ -110,6 +112,16 @@ def find_recipes(conn: Conn, owner: str) -> list[StoredRecipe]:
         f"SELECT {_COLUMNS} FROM feed_recipe"
         " WHERE owner = %s AND recipe IS NOT NULL ORDER BY rkey",
         (owner,),
+    )
+    return [StoredRecipe(*row) for row in rows]
+
+
+def find_recipes_in_repos(conn: Conn, *, after: int, limit: int) -> list[StoredRecipe]:
+    """Return recipes that are records, in the order of their numbers."""
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} FROM feed_recipe"
+        " WHERE id > %s AND file = %s AND recipe IS NOT NULL ORDER BY id LIMIT %s",
+        (after, IN_REPO, limit),
     )
     return [StoredRecipe(*row) for row in rows]
 

@@ -38,7 +38,8 @@ def test_every_method_is_in_both_clients() -> None:
     python, typescript = write_clients(read_interface()).values()
     lexicons = ROOT / "protocol/lexicon/ours/bigworld"
     documents = [json.loads(path.read_text()) for path in lexicons.rglob("*.json")]
-    methods = [d["id"] for d in documents if "main" in d["defs"]]
+    mains = [d for d in documents if "main" in d["defs"]]
+    methods = [d["id"] for d in mains if d["defs"]["main"]["type"] != "record"]
     assert len(methods) > 10
     for nsid in methods:
         assert f'"{nsid}"' in python
