@@ -10,7 +10,7 @@ from appview.paging import Entry, Keyset, Page, RowPages, Source, Steps
 from appview.pipeline import BlockingMethod, Params
 from appview.session import RequestContext, Session
 from appview.shapes.notices import Inbox, open_inbox
-from appview.skeletons.notifications import Notice
+from appview.skeletons.notifications import Cause, Notice, NoticeKey
 from appview.views.common import datetime_text, present
 from appview.views.notification import notification_view
 from network.xrpc.server import AuthMode, XrpcError
@@ -41,12 +41,16 @@ def _pages(inbox: Inbox, *, is_first: bool) -> RowPages[Notice]:
 
         return Source(fetch, [session.viewer_actor])
 
+    causes: dict[NoticeKey, Cause] = {}
+
     def shown(state: State, page: Page[Notice]) -> list[Notice]:
-        return [
-            notice
-            for notice in inbox.wanted(page.items)
-            if inbox.shown_cause(state, notice) is not None
-        ]
+        kept = []
+        for notice in inbox.wanted(page.items):
+            cause = inbox.shown_cause(state, notice)
+            if cause is not None:
+                causes[notice.key] = cause
+                kept.append(notice)
+        return kept
 
     def view(state: State, page: Page[Notice], _: Params) -> dict[str, Any]:
         seen_at = inbox.settings.seen_at
@@ -55,9 +59,8 @@ def _pages(inbox: Inbox, *, is_first: bool) -> RowPages[Notice]:
             seen_at = from_micros(page.items[0].sort_us)
         return present(
             notifications=[
-                notification_view(state, notice, cause, seen_at)
+                notification_view(state, notice, causes[notice.key], seen_at)
                 for notice in page.items
-                if (cause := inbox.shown_cause(state, notice)) is not None
             ],
             priority=inbox.priority,
             seenAt=None if seen_at is None else datetime_text(seen_at),
