@@ -40,6 +40,7 @@ _TAKES: Final = {
     "relevance": ("page", "failures"),
     "feeds": ("readers", "likes"),
     "export": ("stored",),
+    "pds": ("stored",),
 }
 
 
@@ -56,6 +57,7 @@ class BenchName(StrEnum):
     MATCHES = "matches"
     FEEDS = "feeds"
     EXPORT = "export"
+    PDS = "pds"
 
 
 class _Silence:
@@ -78,7 +80,7 @@ def bench(
     ] = False,
     stored: Annotated[
         int,
-        typer.Option(min=0, help="Records stored before ingest, backfill or export."),
+        typer.Option(min=0, help="Stored records; of pds, accounts."),
     ] = 0,
     shards: Annotated[
         int, typer.Option(min=1, max=64, help="Number of ingest processes.")
