@@ -44,6 +44,7 @@ PROMISED = {
         "feed_latest_p99_ms",
         "provider_mib",
     },
+    "pds": {"create_record_per_s", "apply_writes_per_s", "create_record_crowded_per_s"},
     "export": {"records_per_s", "increment_s", "slowest_question_s"},
     "matches": {"matches_per_s", "applied_to_matched_p99_s"},
     "serve": {
