@@ -216,6 +216,9 @@ def test_account_is_rescued_from_a_backup(owner: Owner, world: World) -> None:
         owner.rescue(old.did, "--yes")
         assert export(here) == before
         assert owner.operations(old.did) == 3
+        told = owner.run("history", old.did).stdout
+        assert f"to {owner.new.url}" in told
+        assert told.count("the strongest of") >= 2
 
 
 def test_account_is_rescued_from_a_mirror(owner: Owner, world: World) -> None:
