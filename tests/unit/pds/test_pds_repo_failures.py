@@ -63,6 +63,7 @@ def test_concurrent_writers_make_a_linear_history(repo: Repo) -> None:
     check_stored(repo, records)
 
 
+@pytest.mark.timeout(900)
 def test_fifty_writers_on_one_repo_make_invertible_commits(
     repo: Repo, long: bool
 ) -> None:
