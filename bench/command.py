@@ -30,6 +30,7 @@ _MODULES: Final = {
     "matches": "search.matches",
     "feeds": "feeds.run",
     "export": "exports.run",
+    "pds": "writes.pds",
 }
 # Options of the benchmarks.
 _TAKES: Final = {

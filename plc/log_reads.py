@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
 import psycopg
+from jinja2 import Environment, StrictUndefined, Template
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from network.server.outage import outage_error
+from plc.history import tell_history
 from plc.operation import LogEntry
 from plc.operation_document import operation_data, operation_document
 from plc.operation_format import LegacyCreate, Operation, Tombstone, operation_json
 from protocol.syntax import Did, is_plc_did
 
 DOCUMENT_TYPE: Final = "application/did+ld+json"
+_PAGE_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 class LogReads:
@@ -45,6 +55,7 @@ class LogReads:
             Route("/{did}/log", self.log),
             Route("/{did}/log/audit", self.audit),
             Route("/{did}/log/last", self.last),
+            Route("/{did}/history", self.history),
         ]
 
     def document(self, request: Request) -> Response:
@@ -71,6 +82,12 @@ class LogReads:
     def last(self, request: Request) -> Response:
         return _json(operation_json(self._last(request).operation))
 
+    def history(self, request: Request) -> Response:
+        """Show the log in words, on a page."""
+        steps = tell_history(self._entries(request, nullified=True))
+        text = _page().render(did=steps[0].entry.did, steps=steps)
+        return HTMLResponse(text, headers=_PAGE_HEADERS)
+
     def _entries(self, request: Request, *, nullified: bool = False) -> list[LogEntry]:
         did = _known_form(request)
         entries = self._read(did)
@@ -86,6 +103,13 @@ class LogReads:
         if isinstance(entry.operation, Tombstone):
             raise HTTPException(404, f"DID not available: {entry.did}")
         return entry, entry.operation
+
+
+@cache
+def _page() -> Template:
+    source = Path(__file__).with_name("history.html").read_text()
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    return environment.from_string(source)
 
 
 def _known_form(request: Request) -> Did:

@@ -5,7 +5,6 @@ Each pytest worker starts its own servers, with durability off, in a temporary f
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import socket
@@ -20,6 +19,7 @@ from fresh_databases import Databases
 from hypothesis import HealthCheck, settings
 
 from service.runtime.embedded import EmbeddedPostgres, EmbeddedValkey
+from service.runtime.garbage_collection import tune_gc
 from storage.postgres.pool import Conn, Pool
 
 # Test databases need no durability.
@@ -77,8 +77,7 @@ def pytest_collection_modifyitems(
 
 def pytest_collection_finish() -> None:
     # The collector would go through all that was imported, again and again.
-    gc.collect()
-    gc.freeze()
+    tune_gc()
 
 
 _LONG: Final = (

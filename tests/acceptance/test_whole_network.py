@@ -209,6 +209,7 @@ def wait_for_repos(other: Network, count: int) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.long
 def test_up_with_host_indexes_up_to_the_account_cap(
     network: Network, short_folder: Path
 ) -> None:

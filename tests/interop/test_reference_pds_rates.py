@@ -15,7 +15,8 @@ import pytest
 from pds_world import free_port
 from reference_network import is_installed, reference_servers
 
-from bench.pds import (
+from bench.request import connect
+from bench.writes.pds import (
     ACCOUNTS,
     BATCH,
     BATCHES,
@@ -26,7 +27,6 @@ from bench.pds import (
     open_server,
     post,
 )
-from bench.request import connect
 
 pytestmark = [
     pytest.mark.reference,

@@ -106,16 +106,21 @@ class PlcIdentity:
 
 async def fetch_identity(config: Config, did: Did) -> PlcIdentity:
     """Return an identity from the directory, its log verified. Raises ServiceError."""
+    log = await fetch_log(config, did)
+    if isinstance(log.current.operation, Tombstone):
+        raise ServiceError(f"{did} is tombstoned: its owner has ended the identity")
+    return PlcIdentity(did, log)
+
+
+async def fetch_log(config: Config, did: Did) -> AuditedLog:
+    """Return the log of an identity, verified. Raises ServiceError."""
     _require_plc(did)
     async with make_fetcher(config) as fetcher:
         try:
             entries = await Directory(config.directory_url, fetcher).audit_log(did)
-            log = verify_audit_log(did, entries, tolerated=load_exceptions())
+            return verify_audit_log(did, entries, tolerated=load_exceptions())
         except (XrpcError, ProtocolError) as error:
             raise ServiceError(f"{config.directory_url}: {error}") from error
-    if isinstance(log.current.operation, Tombstone):
-        raise ServiceError(f"{did} is tombstoned: its owner has ended the identity")
-    return PlcIdentity(did, log)
 
 
 async def submit(config: Config, did: Did, operation: Operation) -> None:

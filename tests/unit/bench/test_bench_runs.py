@@ -65,6 +65,7 @@ PROMISED = {
         "followers_p99_ms",
     },
 }
+SLOW = {"feeds", "search", "serve"}
 FIELDS = ["bench", "metric", "value", "unit", "floor", "ratio"]
 
 
@@ -240,8 +241,8 @@ def test_every_benchmark_has_a_name() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        # Of these the quick run takes over half a minute.
-        pytest.param(name, marks=[pytest.mark.long] if name == "search" else [])
+        # Of these the quick run takes half a minute or more.
+        pytest.param(name, marks=[pytest.mark.long] if name in SLOW else [])
         for name in PROMISED
     ],
 )

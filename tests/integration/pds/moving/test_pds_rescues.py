@@ -66,7 +66,7 @@ class Owner:
             email=f"{self.name}@example.com",
             recoveryKey=self.key.public.did_key,
         )
-        write_notes(made, 250)
+        write_notes(made, 60)
         for text in (b"the first blob", b"the second blob"):
             made.create(note("with a blob", blob=upload(made, text)))
         return made
@@ -216,6 +216,9 @@ def test_account_is_rescued_from_a_backup(owner: Owner, world: World) -> None:
         owner.rescue(old.did, "--yes")
         assert export(here) == before
         assert owner.operations(old.did) == 3
+        told = owner.run("history", old.did).stdout
+        assert f"to {owner.new.url}" in told
+        assert told.count("the strongest of") >= 2
 
 
 def test_account_is_rescued_from_a_mirror(owner: Owner, world: World) -> None:
@@ -349,7 +352,9 @@ def test_rescue_undoes_what_the_server_signed(owner: Owner, world: World) -> Non
         owner.arrived(old.did, car)
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(
+    "moment", [pytest.param("before", marks=pytest.mark.long), "after"]
+)
 @pytest.mark.parametrize("way", ["migrate", "rescue"])
 def test_killed_move_goes_on(
     owner: Owner,

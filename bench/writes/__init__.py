@@ -1,0 +1,1 @@
+"""Writes to a Personal Data Server."""
