@@ -27,6 +27,7 @@ from protocol.data.cid import (
     raw_cid_for,
 )
 from protocol.errors import ProtocolError
+from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
 
 DEFAULT_MIME_TYPE = "application/octet-stream"
@@ -113,6 +114,7 @@ def store_blob(
         [account, cid, mime_type, len(data), now, data],
     ).fetchone()
     assert row is not None
+    crashpoint(Crashpoint.PDS_UPLOAD_STORED)
     return BlobRef(cid, row[0], len(data))
 
 

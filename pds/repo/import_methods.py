@@ -15,6 +15,7 @@ from pds.server.accounts import Account, require_present
 from pds.work_queue import WorkQueue
 from protocol.data.cid import cid_from_text, cid_to_text
 from protocol.syntax import Did, is_plc_did
+from storage.postgres.crashpoint import Crashpoint, crashpoint
 
 _NS: Final = "com.atproto.repo"
 LIST_MISSING_BLOBS: Final = f"{_NS}.listMissingBlobs"
@@ -76,6 +77,7 @@ class _ImportMethods:
         source = ImportSource(body.pieces(), keys)
         with self._host.pool.connection() as conn:
             self._importer.run(conn, account.id, source, utc_now())
+        crashpoint(Crashpoint.PDS_IMPORT_COMMITTED)
 
     def list_missing_blobs(self, call: Call) -> dict[str, Any]:
         host = self._host

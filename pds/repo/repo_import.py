@@ -30,6 +30,7 @@ from protocol.repo.whole_repo import MAX_HELD_BYTES, RepoReader, RepoRecord
 from protocol.repo.whole_repo import RepoHead as ReadHead
 from protocol.syntax import Did, Tid, TidClock, is_nsid, is_record_key
 from storage.postgres.copy import copy_rows
+from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
 
 Spill = AbstractContextManager[MutableMapping[bytes, bytes]]
@@ -114,6 +115,7 @@ class RepoImporter:
         key = self._signing_key(conn, account)
         for statement in _STAGING:
             conn.execute(statement)
+        crashpoint(Crashpoint.PDS_IMPORT_LOCKED)
         staging = _Staging(conn, account.id, self._clock.next(after=head.rev))
         with self._open_spill() as waiting:
             reader = RepoReader(
@@ -132,6 +134,7 @@ class RepoImporter:
             except ProtocolError as error:
                 raise InvalidRequestError(f"Invalid repo: {error}") from error
         staging.flush()
+        crashpoint(Crashpoint.PDS_IMPORT_STAGED)
         if read.data == head.data:
             return head
         rev = self._clock.next(after=max(staging.rev, read.rev))
@@ -181,10 +184,12 @@ class _Staging:
         conn = self._conn
         if self._build_tree() != data:
             raise InvalidRequestError("Invalid repo: the tree is not canonical")
+        crashpoint(Crashpoint.PDS_IMPORT_BUILT)
         for statement in _REPLACE:
             conn.execute(
                 statement, {"account": self._account, "now": now, "rev": self.rev}
             )
+        crashpoint(Crashpoint.PDS_IMPORT_REPLACED)
         signed = sign_commit(Did(account.did), data, rev, key)
         head = RepoHead(rev, data, cid_for(signed))
         insert_blocks(conn, self._account, rev, {head.commit: signed})
@@ -193,6 +198,7 @@ class _Staging:
             # Consumers cannot follow such a jump, so they fetch the repo anew.
             blocks = car(head.commit, [(head.commit, signed)])
             append(conn, self._account, [sync_message(account.did, rev, blocks)], now)
+        crashpoint(Crashpoint.PDS_IMPORT_APPENDED)
         return head
 
     def _build_tree(self) -> bytes:

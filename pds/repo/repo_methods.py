@@ -40,6 +40,7 @@ from protocol.data.json_form import to_json
 from protocol.errors import ProtocolError
 from protocol.limits import MAX_COMMIT_OPS
 from protocol.syntax import normalize_handle
+from storage.postgres.crashpoint import Crashpoint, crashpoint
 
 _NS: Final = "com.atproto.repo"
 APPLY_WRITES: Final = f"{_NS}.applyWrites"
@@ -179,6 +180,7 @@ class _RepoMethods:
                 quota=self._host.settings.max_account_blob_bytes,
                 now=utc_now(),
             )
+        crashpoint(Crashpoint.PDS_UPLOAD_COMMITTED)
         return {
             "blob": {
                 "$type": "blob",

@@ -25,6 +25,7 @@ from protocol.limits import MAX_COMMIT_BLOCKS_BYTES, MAX_COMMIT_OPS
 from protocol.mst import Tree, parse_node
 from protocol.repo.commit import sign_commit
 from protocol.syntax import Did, TidClock
+from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
 from storage.postgres.query_pipeline import send_all
 
@@ -102,6 +103,7 @@ class RepoWriter:
         _check_batch(writes)
         head, account, current = _lock(conn, account_id, writes)
         require_writable(account)
+        crashpoint(Crashpoint.PDS_WRITE_LOCKED)
         if swap_commit is not None and swap_commit != head.commit:
             raise InvalidSwapError(f"Commit was at {cid_to_text(head.commit)}")
         ops = _settle(writes, current)
@@ -149,6 +151,7 @@ class RepoWriter:
             prev_data=head.data,
             ops=ops,
         )
+        crashpoint(Crashpoint.PDS_WRITE_SIGNED)
         with conn.pipeline():
             insert_blocks(conn, account_id, rev, {commit: signed} | fresh | records)
             delete_blocks(conn, account_id, [head.commit, *gone])
@@ -156,9 +159,12 @@ class RepoWriter:
             move_head(conn, account_id, moved)
             _write_blob_uses(conn, account_id, kept, ops, rev, now)
             send_all(conn)
+            crashpoint(Crashpoint.PDS_WRITE_STORED)
             append(conn, account_id, [message], now)
             send_all(conn)
+            crashpoint(Crashpoint.PDS_WRITE_APPENDED)
             conn.commit()
+        crashpoint(Crashpoint.PDS_WRITE_COMMITTED)
         for cid, node in fresh.items():
             self._nodes.put(cid, node)
         return Written(moved, changed=True)

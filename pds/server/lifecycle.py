@@ -39,6 +39,7 @@ from protocol.identity.keys import PrivateKey
 from protocol.mst import EMPTY_NODE, EMPTY_ROOT
 from protocol.repo.commit import sign_commit
 from protocol.syntax import INVALID_HANDLE, Did, Tid
+from storage.postgres.crashpoint import Crashpoint, crashpoint
 from storage.postgres.pool import Conn
 
 
@@ -57,6 +58,7 @@ def create_account(
     insert_head(conn, account, RepoHead(rev, EMPTY_ROOT, commit))
     if new.status != ACTIVE:
         return account
+    crashpoint(Crashpoint.PDS_ACCOUNT_STORED)
     append(
         conn,
         account,
@@ -73,6 +75,7 @@ def create_account(
         ],
         now,
     )
+    crashpoint(Crashpoint.PDS_ACCOUNT_APPENDED)
     return account
 
 
@@ -129,4 +132,5 @@ def delete(conn: Conn, account: Account, now: datetime) -> None:
     """Erase the account, including its past events."""
     lock_head(conn, account.id)
     erase_account(conn, account.id)
+    crashpoint(Crashpoint.PDS_ACCOUNT_ERASED)
     append(conn, account.id, [account_message(account.did, DELETED)], now)

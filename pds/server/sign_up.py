@@ -48,6 +48,7 @@ from plc.operation_format import Operation
 from protocol.errors import ProtocolError
 from protocol.identity.keys import PrivateKey, parse_did_key
 from protocol.syntax import Did, Handle
+from storage.postgres.crashpoint import Crashpoint, crashpoint
 
 log = logging.getLogger(__name__)
 
@@ -173,6 +174,7 @@ class _SignUp:
             request, signing, rotation, pds_url=host.settings.origin
         )
         await host.directory.submit(did, operation)
+        crashpoint(Crashpoint.PDS_ACCOUNT_REGISTERED)
         try:
             return await host.run(self._store, request, did, signing, rotation, ACTIVE)
         except Exception:
@@ -217,6 +219,7 @@ class _SignUp:
                 )
         except UniqueViolation as error:
             raise HandleNotAvailableError("Handle or email already taken") from error
+        crashpoint(Crashpoint.PDS_ACCOUNT_COMMITTED)
         with host.pool.connection() as conn:
             tokens = host.sessions.open(conn, account, did, now)
             return get_account(conn, account), tokens

@@ -55,6 +55,26 @@ class Crashpoint(StrEnum):
     OUTBOX_MATCHED = "outbox.matched"
     OUTBOX_CLEARED = "outbox.cleared"
 
+    # The repos, blobs and accounts of a PDS.
+    PDS_WRITE_LOCKED = "pds.write_locked"
+    PDS_WRITE_SIGNED = "pds.write_signed"
+    PDS_WRITE_STORED = "pds.write_stored"
+    PDS_WRITE_APPENDED = "pds.write_appended"
+    PDS_WRITE_COMMITTED = "pds.write_committed"
+    PDS_UPLOAD_STORED = "pds.upload_stored"
+    PDS_UPLOAD_COMMITTED = "pds.upload_committed"
+    PDS_IMPORT_LOCKED = "pds.import_locked"
+    PDS_IMPORT_STAGED = "pds.import_staged"
+    PDS_IMPORT_BUILT = "pds.import_built"
+    PDS_IMPORT_REPLACED = "pds.import_replaced"
+    PDS_IMPORT_APPENDED = "pds.import_appended"
+    PDS_IMPORT_COMMITTED = "pds.import_committed"
+    PDS_ACCOUNT_REGISTERED = "pds.account_registered"
+    PDS_ACCOUNT_STORED = "pds.account_stored"
+    PDS_ACCOUNT_APPENDED = "pds.account_appended"
+    PDS_ACCOUNT_COMMITTED = "pds.account_committed"
+    PDS_ACCOUNT_ERASED = "pds.account_erased"
+
 
 class _Armed:
     """The armed point, and the number of passes left."""

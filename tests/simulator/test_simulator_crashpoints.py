@@ -26,6 +26,8 @@ from service.runtime.embedded import EmbeddedPostgres
 from storage.postgres.crashpoint import Crashpoint
 
 ROOT = Path(__file__).parents[2]
+# Those of a PDS are in tests/integration/pds/test_pds_kills.py.
+POINTS = tuple(point for point in Crashpoint if not point.startswith("pds."))
 SETTINGS = {
     "refresh_interval": 0.5,
     "listing_settle": 0.0,
@@ -101,9 +103,9 @@ def test_death_at_each_crash_point_loses_nothing(
     make_run: Callable[[int, int], Simulation],
 ) -> None:
     run = make_run(1, 18)
-    faults, died = crash_and_compare(run, list(Crashpoint), seed=1)
+    faults, died = crash_and_compare(run, list(POINTS), seed=1)
     assert faults == []
-    assert set(died) == set(Crashpoint), set(Crashpoint) - set(died)
+    assert set(died) == set(POINTS), set(POINTS) - set(died)
     assert run.network.faults.seen["lost"] > 0
 
 
@@ -114,11 +116,11 @@ def test_many_deaths_at_crash_points_lose_nothing(
     make_run: Callable[[int, int], Simulation], seed: int
 ) -> None:
     run = make_run(seed, 60)
-    points = list(Crashpoint) * 3
+    points = list(POINTS) * 3
     random.Random(seed).shuffle(points)
     faults, died = crash_and_compare(run, points, seed=seed)
     assert faults == []
-    assert set(died) == set(Crashpoint), set(Crashpoint) - set(died)
+    assert set(died) == set(POINTS), set(POINTS) - set(died)
     assert died.total() >= 60
 
 
@@ -208,7 +210,7 @@ def test_search_entries_deleted_first_are_detected(
 
 def test_each_crash_point_is_passed_at_one_line() -> None:
     found: Counter[str] = Counter()
-    for package in ("crawler", "indexer", "search", "service", "storage"):
+    for package in ("crawler", "indexer", "pds", "search", "service", "storage"):
         for file in (ROOT / package).rglob("*.py"):
             if file.name != "crashpoint.py":
                 text = file.read_text()

@@ -23,8 +23,9 @@ from pds.repo.repo_writes import Intent, RepoWriter
 from pds.server import lifecycle
 from pds.server.accounts import NewAccount
 from protocol.events.frames import decode_frame
+from protocol.mst import TreeOp, invert
 from protocol.repo.car import read_car
-from protocol.repo.commit import parse_commit
+from protocol.repo.commit import parse_commit, verify_commit_signature
 from protocol.syntax import TidClock
 from storage.postgres.pool import Conn, Pool
 
@@ -59,6 +60,38 @@ def test_concurrent_writers_make_a_linear_history(repo: Repo) -> None:
         assert after["prevData"] == data
     records = dict(repo.query("SELECT path, cid FROM record"))
     assert len(records) == 400 + (1 if swaps_won else 0)
+    check_stored(repo, records)
+
+
+@pytest.mark.timeout(900)
+def test_fifty_writers_on_one_repo_make_invertible_commits(
+    repo: Repo, long: bool
+) -> None:
+    each = 200 if long else 6
+
+    def work(writer: int) -> None:
+        for number in range(each):
+            intent = Intent.CREATE if number % 3 else Intent.PUT
+            rkey = f"w{writer}-{number}" if number % 3 else f"shared-{number % 5}"
+            repo.apply(note(rkey, f"{writer} {number}", intent))
+
+    with ThreadPoolExecutor(50) as threads:
+        list(threads.map(work, range(50)))
+    bodies = [frame.body for _, frame in repo.frames() if frame.t == "#commit"]
+    assert len(bodies) == 1 + 50 * each
+    records: dict[str, bytes] = {}
+    for before, after in pairwise(bodies):
+        assert after["since"] == before["rev"] < after["rev"]
+        blocks = read_car(after["blocks"]).blocks
+        commit = verify_commit_signature(blocks[after["commit"]], KEY.public)
+        ops = [
+            TreeOp(op["path"].encode(), op["cid"], op.get("prev"))
+            for op in after["ops"]
+        ]
+        assert invert(blocks, commit.data, ops) == after["prevData"]
+        for op in after["ops"]:
+            assert records.get(op["path"]) == op.get("prev")
+            records[op["path"]] = op["cid"]
     check_stored(repo, records)
 
 
