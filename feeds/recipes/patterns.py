@@ -49,6 +49,23 @@ class _Part:
     last: int
 
 
+class _Node:
+    """A set of states behind a kind of character; steps to others are remembered.
+
+    `before` stands for all characters of its kind: "" at the start of the text, a word
+    character, or another.
+    """
+
+    __slots__ = ("after", "before", "size", "states")
+
+    def __init__(self, states: frozenset[int], before: str) -> None:
+        self.states = states
+        self.before = before
+        self.size = len(states) + 1
+        self.after: dict[str, _Node | None] = {}
+        """By character; None: the pattern has occurred."""
+
+
 class Pattern:
     """A compiled pattern: `found_in(text)`. Raises InvalidPatternError."""
 
@@ -56,39 +73,45 @@ class Pattern:
         self.source = source
         self._states, whole = _Reader(source).read()
         self._first, self._last = whole.first, whole.last
-        self._steps: dict[tuple[frozenset[int], bool, str], frozenset[int] | None] = {}
-        self._known = 0
+        self._forget()
 
     def found_in(self, text: str) -> bool:
         """Return True if the pattern occurs anywhere in a text."""
-        states: frozenset[int] | None = frozenset()
-        before, visits = "", 0
+        node, visits = self._start, 0
         for character in (*text.casefold(), ""):
-            assert states is not None
-            if before:
-                # A step depends on the character before it, but not on its place.
-                key = (states, _is_word(before), character)
-                if key not in self._steps:
-                    self._remember(key, self._step(states, before, character))
-                states = self._steps[key]
-            else:
-                states = self._step(states, before, character)
-            if states is None:
+            try:
+                following = node.after[character]
+            except KeyError:
+                following = self._remember(node, character)
+            if following is None:
                 return True
-            before = character
-            visits += len(states) + 1
+            node = following
+            visits += node.size
             if visits > MAX_VISITS:
                 return False
         return False
 
-    def _remember(
-        self, key: tuple[frozenset[int], bool, str], found: frozenset[int] | None
-    ) -> None:
-        self._known += len(found or ()) + 1
+    def _forget(self) -> None:
+        self._start = _Node(frozenset(), "")
+        self._nodes: dict[tuple[frozenset[int], str], _Node] = {}
+        self._known = 0
+
+    def _remember(self, node: _Node, character: str) -> _Node | None:
+        """Return the node after a character, None if the pattern has occurred."""
+        states = self._step(node.states, node.before, character)
         if self._known > _MAX_KNOWN:
-            self._steps.clear()
-            self._known = 0
-        self._steps[key] = found
+            self._forget()
+        self._known += 1
+        if states is None:
+            node.after[character] = None
+            return None
+        key = states, "a" if character and _is_word(character) else " "
+        found = self._nodes.get(key)
+        if found is None:
+            found = self._nodes[key] = _Node(*key)
+            self._known += found.size
+        node.after[character] = found
+        return found
 
     def _step(
         self, states: frozenset[int], before: str, character: str
