@@ -52,6 +52,7 @@ log = logging.getLogger(__name__)
 _PARSING: Final = 2
 _MAX_WAIT_S: Final = 5.0
 THREADS: Final = 16
+_SPACES: Final = "com.atproto.space."
 _VERBS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
 
 T = TypeVar("T")
@@ -287,6 +288,11 @@ class XrpcServer:
                 f"{nsid} is a subscription: connect by WebSocket",
                 426,
                 {"Upgrade": "websocket", "Connection": "Upgrade"},
+            )
+        if nsid.startswith(_SPACES):
+            # Never forwarded: its replies are for members of the space only.
+            raise XrpcError(
+                "MethodNotImplemented", "permissioned data (spaces) is not served", 501
             )
         if self._fallback is not None:
             response = await self._fallback(request, nsid)

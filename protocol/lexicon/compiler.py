@@ -17,6 +17,7 @@ from protocol.errors import InvalidLexiconError, InvalidRecordError
 from protocol.lexicon.documents import Schema, resolve_ref
 from protocol.lexicon.formats import FORMATS
 from protocol.limits import MAX_LEXICON_DEPTH
+from protocol.syntax import is_space_uri
 
 Check = Callable[[Value], None]
 
@@ -317,6 +318,8 @@ def _string(schema: Schema) -> Check:
         if allowed is not None and value not in allowed:
             raise InvalidRecordError("", "is not an allowed value")
         if is_format is not None and not is_format(value):
+            if name == "at-uri" and is_space_uri(value):
+                raise InvalidRecordError("", "names permissioned data, in a space")
             raise InvalidRecordError("", f"is not a valid {name}")
 
     return check_string

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.syntax.at_uri import AtUri, is_at_uri, parse_at_uri
+from protocol.syntax.at_uri import AtUri, is_at_uri, is_space_uri, parse_at_uri
 from protocol.syntax.datetime import datetime_from_us, datetime_us, is_datetime
 from protocol.syntax.did import Did, did_method, is_did, is_plc_did, parse_did
 from protocol.syntax.handle import (
@@ -54,6 +54,7 @@ __all__ = [
     "is_plc_did",
     "is_record_key",
     "is_resolvable_handle",
+    "is_space_uri",
     "is_tid",
     "is_uri",
     "normalize_handle",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.errors import InvalidSyntaxError
 from protocol.limits import (
@@ -21,6 +22,12 @@ _SCHEME = "at://"
 _AT_URI = re.compile(
     f"{_SCHEME}(?:({DID_PATTERN})|({HANDLE_PATTERN}))"
     f"(?:/({NSID_PATTERN})(?:/({RECORD_KEY_PATTERN}))?)?",
+    re.ASCII,
+)
+# at://DID/space/TYPE/KEY, and what follows: data that only members of a space may see.
+_SPACE: Final = re.compile(
+    f"{_SCHEME}(?:{DID_PATTERN})/space/(?:{NSID_PATTERN})/(?:{RECORD_KEY_PATTERN})"
+    "(?:/[^?#]*)?",
     re.ASCII,
 )
 
@@ -60,6 +67,11 @@ def _match(text: str) -> re.Match[str] | None:
 
 def is_at_uri(text: str) -> bool:
     return _match(text) is not None
+
+
+def is_space_uri(text: str) -> bool:
+    """Return True for the address of permissioned data, which is no AT-URI here."""
+    return len(text) <= MAX_AT_URI_CHARS and _SPACE.fullmatch(text) is not None
 
 
 def parse_at_uri(text: str) -> AtUri:

@@ -41,6 +41,8 @@ SOURCE = Source(1, 2, datetime(2026, 3, 1, tzinfo=UTC))
         (f"at://{DID}/app.bsky.feed.post/..", None),
         (f"at://{DID}/nonsid/x", None),
         (f"at://{DID}?x=1", None),
+        (f"at://{DID}/space/com.example.forum/main", None),
+        (f"at://{DID}/space/com.example.forum/main/{DID}/a.b.c/3k", None),
         (f"{DID}#atproto", None),
         ("did:PLC:x", None),
         ("at://", None),

@@ -121,6 +121,19 @@ def test_required_auth_without_an_authenticator_is_refused() -> None:
     assert error_of(fetched) == (401, "AuthMissing")
 
 
+async def test_methods_of_spaces_are_never_forwarded() -> None:
+    async def fallback(request: Request, nsid: str) -> Response | None:
+        return Response(b"secret")
+
+    server = XrpcServer(CATALOG, fallback=fallback)
+    async with calling(server) as caller:
+        assert (await caller.get("/xrpc/a.b.c")).body == b"secret"
+        for name in ("getRecord", "listRecords", "x.y"):
+            refused = await caller.get(f"/xrpc/com.atproto.space.{name}")
+            assert error_of(refused) == (501, "MethodNotImplemented")
+            assert b"spaces" in refused.body
+
+
 async def test_fallback_declines_with_none() -> None:
     async def fallback(request: Request, nsid: str) -> Response | None:
         if nsid == "a.b.c":

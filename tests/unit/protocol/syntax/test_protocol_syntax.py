@@ -166,6 +166,31 @@ def test_at_uri_with_a_long_part_is_refused(uri: str) -> None:
         syntax.parse_at_uri(uri)
 
 
+SPACE = f"at://{DID}/space/com.example.forum/main"
+
+
+@pytest.mark.parametrize("more", ["", f"/{DID}", f"/{DID}/com.example.post/3k", "/a/"])
+def test_address_of_a_space_is_known_and_no_at_uri(more: str) -> None:
+    assert syntax.is_space_uri(SPACE + more)
+    assert not syntax.is_at_uri(SPACE + more)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"at://{DID}/space",
+        f"at://{DID}/space/com.example.forum",
+        f"at://{DID}/space/forum/main",
+        f"at://{DID}/spaces/com.example.forum/main",
+        "at://alice.test/space/com.example.forum/main",
+        f"{SPACE}?q=1",
+        f"{SPACE}/{'a' * 9_000}",
+    ],
+)
+def test_other_addresses_are_no_spaces(uri: str) -> None:
+    assert not syntax.is_space_uri(uri)
+
+
 @pytest.mark.parametrize(
     ("text", "valid"),
     [
